@@ -1,0 +1,152 @@
+"""The membership and the API key in force, from Redis, and from the database when Redis is away or does not know.
+
+Entries are invalidated on the commit of whatever they were made of. Each read is one round trip and no query.
+"""
+
+from datetime import UTC, datetime, timedelta
+from typing import Any
+from uuid import UUID
+
+import orjson
+from django.conf import settings
+from django.db.models.signals import post_delete, post_save
+from django.utils import timezone
+
+from apps.organizations.models import Organization
+from apps.users.models import ApiKey, Membership, Session, User
+from apps.users.permissions import ROLE_PERMISSIONS
+from apps.users.principal import Principal
+from everquant.cache import EpochCache
+
+_cache = EpochCache("access", ttl_s=60)
+_NOTHING = b"null"
+_ENTRY = "v1"
+
+
+def principal_of_session(user_id: UUID, organization_id: UUID, session_id: UUID) -> Principal | None:
+    """Whoever holds an access token of this sign-in; None when the membership or the sign-in is over."""
+    found = _membership(user_id, organization_id)
+    if found is None or str(session_id) in found["ended_sessions"]:
+        return None
+    role = found["role"]
+    return Principal(user_id, organization_id, found["email"], role, ROLE_PERMISSIONS[role], session_id)
+
+
+def principal_of_api_key(secret: str) -> Principal | None:
+    """Whoever this key acts for, with the permissions that both its scopes and its creator's role give."""
+    key_hash = ApiKey.hash(secret)
+    found = _read(f"key:{key_hash}", lambda: _load_api_key(key_hash))
+    if found is None or not _is_now(found):
+        return None
+    granted = ROLE_PERMISSIONS[found["role"]] & frozenset(found["scopes"])
+    return Principal(
+        UUID(found["user_id"]),
+        UUID(found["organization_id"]),
+        found["email"],
+        found["role"],
+        granted,
+        api_key_id=UUID(found["id"]),
+    )
+
+
+def _is_now(found: dict[str, Any]) -> bool:
+    now = datetime.now(UTC).timestamp()
+    return all(found[name] is None or found[name] > now for name in ("expires_at", "revoked_at"))
+
+
+def _read(epoch_key: str, load: Any) -> Any:
+    cached, epoch = _cache.read(epoch_key, _ENTRY)
+    if cached is not None:
+        return orjson.loads(cached)
+    value = load()
+    _cache.store(epoch_key, _ENTRY, orjson.dumps(value), epoch)
+    return value
+
+
+def _membership(user_id: UUID, organization_id: UUID) -> Any:
+    return _read(_membership_key(user_id, organization_id), lambda: _load_membership(user_id, organization_id))
+
+
+def _membership_key(user_id: UUID, organization_id: UUID) -> str:
+    return f"membership:{user_id}:{organization_id}"
+
+
+def _load_membership(user_id: UUID, organization_id: UUID) -> dict[str, Any] | None:
+    row = (
+        Membership.objects.for_organization(organization_id)
+        .in_force()
+        .filter(user_id=user_id)
+        .values("role", "user__email")
+        .first()
+    )
+    if row is None:
+        return None
+    since = timezone.now() - timedelta(seconds=settings.SIMPLE_JWT["ACCESS_TOKEN_LIFETIME"].total_seconds() + 60)
+    ended = Session.objects.filter(user_id=user_id, ended_at__gt=since).values_list("id", flat=True)
+    return {"role": row["role"], "email": row["user__email"], "ended_sessions": [str(i) for i in ended]}
+
+
+def _load_api_key(key_hash: str) -> dict[str, Any] | None:
+    key = ApiKey.objects.filter(key_hash=key_hash).first()
+    if key is None:
+        return None
+    membership = (
+        Membership.objects.for_organization(key.organization_id)
+        .in_force()
+        .filter(user_id=key.user_id)
+        .values("role", "user__email")
+        .first()
+    )
+    if membership is None:
+        return None
+    return {
+        "id": str(key.id),
+        "user_id": str(key.user_id),
+        "organization_id": str(key.organization_id),
+        "email": membership["user__email"],
+        "role": membership["role"],
+        "scopes": key.scopes,
+        "expires_at": key.expires_at.timestamp() if key.expires_at else None,
+        "revoked_at": key.revoked_at.timestamp() if key.revoked_at else None,
+    }
+
+
+def _forget(memberships: Any, api_keys: Any) -> None:
+    names = [_membership_key(m.user_id, m.organization_id) for m in memberships]
+    names += [f"key:{key.key_hash}" for key in api_keys]
+    if names:
+        _cache.invalidate(*names)
+
+
+def forget_user(user_id: UUID) -> None:
+    """After the commit, nothing remembered of this user is believed."""
+    _forget(Membership.objects.filter(user_id=user_id), ApiKey.objects.filter(user_id=user_id))
+
+
+def _on_membership(instance: Membership, **_: Any) -> None:
+    keys = ApiKey.objects.filter(user_id=instance.user_id, organization_id=instance.organization_id)
+    _forget([instance], keys)
+
+
+def _on_user(instance: User, created: bool = False, update_fields: Any = None, **_: Any) -> None:
+    if not created and update_fields != frozenset({"last_login"}):
+        forget_user(instance.pk)
+
+
+def _on_organization(instance: Organization, created: bool = False, **_: Any) -> None:
+    if not created:
+        where = {"organization_id": instance.pk}
+        _forget(Membership.objects.filter(**where), ApiKey.objects.filter(**where))
+
+
+def _on_api_key(instance: ApiKey, **_: Any) -> None:
+    _forget([], [instance])
+
+
+def connect_invalidation() -> None:
+    """Called once at start: whatever path changes these rows (API, admin, command), the cache learns of it."""
+    for signal in (post_save, post_delete):
+        signal.connect(_on_membership, sender=Membership, dispatch_uid="access.membership")
+        signal.connect(_on_user, sender=User, dispatch_uid="access.user")
+        signal.connect(_on_organization, sender=Organization, dispatch_uid="access.organization")
+        signal.connect(_on_api_key, sender=ApiKey, dispatch_uid="access.api_key")

@@ -1,0 +1,90 @@
+"""`Authorization: Bearer` with an access token or an API key. No database query while the cache is warm."""
+
+import time
+from typing import Any
+from uuid import UUID
+
+from django.utils import timezone
+from drf_spectacular.extensions import OpenApiAuthenticationExtension
+from rest_framework.authentication import BaseAuthentication
+from rest_framework_simplejwt.exceptions import ExpiredTokenError, TokenError
+
+from apps.users.access import principal_of_api_key, principal_of_session
+from apps.users.models import ApiKey, User
+from apps.users.models.access import API_KEY_PREFIX
+from apps.users.principal import Principal
+from apps.users.tokens import REQUIRED_CLAIMS, AccessToken
+from everquant.api.errors import Unauthorized
+
+MAX_CREDENTIAL_LENGTH = 4096
+LAST_USE_INTERVAL_S = 60.0
+
+
+class BearerAuthentication(BaseAuthentication):
+    def authenticate(self, request: Any) -> tuple[User, Principal] | None:
+        header = request.META.get("HTTP_AUTHORIZATION", "")
+        if not header:
+            return None
+        scheme, _, credential = header.partition(" ")
+        if scheme.lower() != "bearer" or not credential or len(credential) > MAX_CREDENTIAL_LENGTH:
+            raise Unauthorized("Authorization must be 'Bearer' and a token.")
+        principal = principal_of_credential(credential.strip())
+        return _user_of(principal), principal
+
+    def authenticate_header(self, request: Any) -> str:
+        return "Bearer"
+
+
+def principal_of_credential(credential: str) -> Principal:
+    """Raises Unauthorized."""
+    if credential.startswith(API_KEY_PREFIX):
+        principal = principal_of_api_key(credential)
+        if principal is None or principal.api_key_id is None:
+            raise Unauthorized("The API key is not valid.")
+        _note_use(principal.api_key_id)
+        return principal
+    user_id, organization_id, session_id = _ids_in(credential)
+    principal = principal_of_session(user_id, organization_id, session_id)
+    if principal is None:
+        raise Unauthorized("The sign-in or the membership has ended.")
+    return principal
+
+
+def _ids_in(credential: str) -> tuple[UUID, UUID, UUID]:
+    try:
+        claims = AccessToken(credential).payload  # type: ignore[arg-type] # simplejwt takes the encoded text
+    except ExpiredTokenError:
+        raise Unauthorized("The access token has expired.") from None
+    except TokenError:
+        raise Unauthorized("The access token is not valid.") from None
+    if any(name not in claims for name in REQUIRED_CLAIMS):
+        raise Unauthorized("The access token is not valid.")
+    return UUID(claims["user_id"]), UUID(claims["organization_id"]), UUID(claims["sid"])
+
+
+def _user_of(principal: Principal) -> User:
+    """The user without a query: other columns are fetched when somebody asks for them."""
+    return User.from_db("default", ["id", "email", "is_active"], [principal.user_id, principal.email, True])
+
+
+_last_noted: dict[UUID, float] = {}
+
+
+def _note_use(key_id: UUID) -> None:
+    """Write `last_used_at` at most once a minute and process."""
+    now = time.monotonic()
+    if now - _last_noted.get(key_id, -LAST_USE_INTERVAL_S) >= LAST_USE_INTERVAL_S:
+        _last_noted[key_id] = now
+        ApiKey.objects.filter(id=key_id).update(last_used_at=timezone.now())
+
+
+class BearerScheme(OpenApiAuthenticationExtension):  # type: ignore[no-untyped-call]
+    target_class = BearerAuthentication
+    name = "bearer"
+
+    def get_security_definition(self, auto_schema: Any) -> dict[str, Any]:
+        return {
+            "type": "http",
+            "scheme": "bearer",
+            "description": "An access token of /auth/login, or an API key (eq_…).",
+        }

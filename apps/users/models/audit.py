@@ -1,0 +1,50 @@
+from typing import Any
+from uuid import UUID
+
+from auditlog.models import AbstractLogEntry, LogEntryManager
+from django.db import models
+
+from everquant.context import current
+
+
+class AuditEntryQuerySet(models.QuerySet["AuditEntry"]):
+    def for_organization(self, organization_id: UUID) -> "AuditEntryQuerySet":
+        return self.filter(organization_id=organization_id)
+
+
+class AuditEntryManager(LogEntryManager.from_queryset(AuditEntryQuerySet)):  # type: ignore[misc]
+    """auditlog's manager (it writes the entries) with tenant-scoped reads."""
+
+
+class AuditEntry(AbstractLogEntry):
+    """A change: who, by which key, from where, in which request, of what. Written in the change's transaction.
+
+    `organization_id` is no foreign key: the history outlives what it tells of.
+    """
+
+    organization_id = models.UUIDField(null=True)
+    api_key_id = models.UUIDField(null=True)
+
+    objects = AuditEntryManager()
+
+    class Meta(AbstractLogEntry.Meta):
+        ordering = ["-timestamp", "-id"]
+        verbose_name = "audit entry"
+        verbose_name_plural = "audit entries"
+        indexes = [models.Index(fields=["organization_id", "-timestamp", "-id"], name="users_audit_organization")]
+
+    def save(self, *args: Any, **kwargs: Any) -> None:
+        if self._state.adding:
+            self._take_context()
+        super().save(*args, **kwargs)
+
+    def _take_context(self) -> None:
+        context = current()
+        principal = context.principal if context else None
+        own = (self.additional_data or {}).get("organization_id")
+        self.organization_id = UUID(own) if own else principal.organization_id if principal else None
+        if context is not None:
+            self.cid, self.remote_addr = context.request_id, context.client_ip
+        if principal is not None:
+            self.actor_id, self.actor_email = principal.user_id, principal.email
+            self.api_key_id = principal.api_key_id

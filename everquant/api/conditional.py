@@ -1,0 +1,26 @@
+"""ETags over what is answered, `If-None-Match` for reads and `If-Match` for writes."""
+
+import hashlib
+from typing import Any
+
+from everquant.api.envelope import dumps
+from everquant.api.errors import PreconditionFailed
+
+
+def etag_of(data: Any) -> str:
+    """A strong validator of an object's representation."""
+    return etag_of_bytes(dumps(data))
+
+
+def etag_of_bytes(body: bytes) -> str:
+    return f'"{hashlib.blake2b(body, digest_size=16).hexdigest()}"'
+
+
+def matches(header: str, etag: str) -> bool:
+    """Whether an If-Match or If-None-Match header names the tag (weak prefixes are ignored, `*` names any)."""
+    return any(part.strip().removeprefix("W/") in {etag, "*"} for part in header.split(","))
+
+
+def require_match(header: str, etag: str) -> None:
+    if not matches(header, etag):
+        raise PreconditionFailed("The object has changed since; read it again.", headers={"ETag": etag})

@@ -1,0 +1,90 @@
+"""Filters, search and ordering, each refusing what it does not know."""
+
+from functools import reduce
+from operator import and_, or_
+from typing import Any
+
+from django.db.models import Q, QuerySet
+from django_filters.rest_framework import DjangoFilterBackend
+from rest_framework.exceptions import ValidationError
+from rest_framework.filters import BaseFilterBackend
+
+MAX_PARAMETER_LENGTH = 1000
+MAX_SEARCH_WORDS = 10
+
+
+class StrictFilterBackend(DjangoFilterBackend):
+    """The view's `filterset_class`; a value that does not parse is a 400 naming the parameter."""
+
+
+class SearchBackend(BaseFilterBackend):
+    """`search`: every word must occur in one of the view's `search_fields`, ignoring case."""
+
+    def filter_queryset(self, request: Any, queryset: QuerySet[Any], view: Any) -> QuerySet[Any]:
+        fields = getattr(view, "search_fields", None)
+        words = request.query_params.get("search", "").split()
+        if not fields or not words:
+            return queryset
+        if len(words) > MAX_SEARCH_WORDS:
+            raise ValidationError({"search": [f"At most {MAX_SEARCH_WORDS} words."]})
+        each = (reduce(or_, (Q(**{f"{field}__icontains": word}) for field in fields)) for word in words)
+        return queryset.filter(reduce(and_, each))
+
+    def get_schema_operation_parameters(self, view: Any) -> list[dict[str, Any]]:
+        fields = getattr(view, "search_fields", None)
+        if not fields:
+            return []
+        pattern = r"^\s*(\S+\s+){0," + str(MAX_SEARCH_WORDS - 1) + r"}\S*\s*$"
+        return [
+            {
+                "name": "search",
+                "required": False,
+                "in": "query",
+                "description": f"Words that must occur in: {', '.join(fields)}.",
+                "schema": {"type": "string", "maxLength": MAX_PARAMETER_LENGTH, "pattern": pattern},
+            }
+        ]
+
+
+class StrictOrderingFilter(BaseFilterBackend):
+    """`ordering=name,-created_at` over the view's `ordering_fields`; the key is always added as the last word."""
+
+    def filter_queryset(self, request: Any, queryset: QuerySet[Any], view: Any) -> QuerySet[Any]:
+        allowed = getattr(view, "ordering_fields", ())
+        raw = request.query_params.get("ordering")
+        if raw is None or not allowed:
+            return queryset
+        terms = [term.strip() for term in raw.split(",")]
+        unknown = [term for term in terms if term.removeprefix("-") not in allowed]
+        if unknown:
+            raise ValidationError({"ordering": [f"Must be of: {', '.join(allowed)}, each with or without '-'."]})
+        return queryset.order_by(*terms, "-id")
+
+    def get_schema_operation_parameters(self, view: Any) -> list[dict[str, Any]]:
+        allowed = getattr(view, "ordering_fields", ())
+        if not allowed:
+            return []
+        one = "-?(" + "|".join(allowed) + ")"
+        return [
+            {
+                "name": "ordering",
+                "required": False,
+                "in": "query",
+                "description": f"Comma-separated, '-' for descending: {', '.join(allowed)}.",
+                "schema": {"type": "string", "pattern": f"^{one}(,{one})*$"},
+            }
+        ]
+
+
+def refuse_unknown_parameters(request: Any, allowed: frozenset[str]) -> None:
+    """Raises ValidationError naming each unknown, repeated or unstorable query parameter."""
+    problems: dict[str, list[str]] = {}
+    for name, values in request.query_params.lists():
+        if name not in allowed:
+            problems[name.replace("\x00", "")] = ["Unknown query parameter."]
+        elif len(values) > 1:
+            problems[name] = ["Given more than once."]
+        elif "\x00" in values[0] or len(values[0]) > MAX_PARAMETER_LENGTH:
+            problems[name] = [f"At most {MAX_PARAMETER_LENGTH} characters, none of them NUL."]
+    if problems:
+        raise ValidationError(problems)

@@ -1,0 +1,48 @@
+"""Answers kept under an Idempotency-Key, so that a repeated request is answered and not done again."""
+
+from datetime import timedelta
+
+from django.db import models
+from django.utils import timezone
+
+from everquant.db import BaseModel
+
+KEPT_FOR = timedelta(days=1)
+
+
+class IdempotencyKey(BaseModel):
+    """One claimed key. `scope` is who claims (an organization, or an address for the anonymous).
+
+    The row is inserted first, in the transaction of the work: a second request with the key waits on the unique
+    constraint until the first has committed or rolled back. The answer is encrypted: it may show a new secret.
+    """
+
+    scope = models.CharField(max_length=80)
+    key = models.CharField(max_length=255)
+    fingerprint = models.CharField(max_length=64)
+    status = models.PositiveSmallIntegerField(null=True)
+    body = models.BinaryField(null=True)
+    headers = models.JSONField(default=dict)
+
+    class Meta:
+        constraints = [models.UniqueConstraint(fields=["scope", "key"], name="api_idempotencykey_unique")]
+        indexes = [models.Index(fields=["created_at"], name="api_idempotencykey_created")]
+
+    def __str__(self) -> str:
+        return f"{self.scope} {self.key}"
+
+    @classmethod
+    def claim(cls, *, scope: str, key: str, fingerprint: str) -> tuple["IdempotencyKey", bool]:
+        """The row of this key, and whether it is new. Waits while another transaction is claiming it."""
+        cls.objects.filter(scope=scope, key=key, created_at__lt=timezone.now() - KEPT_FOR).delete()
+        claimed = cls(scope=scope, key=key, fingerprint=fingerprint)
+        cls.objects.bulk_create([claimed], ignore_conflicts=True)
+        found = cls.objects.get(scope=scope, key=key)
+        return found, found.id == claimed.id
+
+    @classmethod
+    def purge(cls) -> int:
+        """Delete what is older than a day; how many."""
+        return cls.objects.filter(created_at__lt=timezone.now() - KEPT_FOR).delete()[0]
+
+

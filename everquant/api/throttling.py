@@ -1,0 +1,141 @@
+"""Rate limits by django-ratelimit: anonymous by address, authenticated by organization and by key or user.
+
+While Redis is away requests pass, with a log line and a metric; logins fall back to a limit inside the process.
+"""
+
+import contextlib
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any, cast
+
+import structlog
+from django.conf import settings
+from django.core.cache import caches
+from django.http import HttpRequest
+from django_ratelimit.core import get_usage
+from django_redis.cache import RedisCache
+from rest_framework.throttling import BaseThrottle
+
+from everquant.api.errors import RateLimited
+from everquant.cache import RedisAway, with_redis
+from everquant.context import current
+from everquant.metrics import RATE_LIMIT_FAIL_OPEN
+
+logger = structlog.get_logger(__name__)
+
+
+class CounterCache(RedisCache):
+    """The cache that django-ratelimit counts in, in one round trip instead of two.
+
+    django-ratelimit calls `add(key, 1, ttl)` and, when the key was there, `incr(key)`. Here `add` does the whole
+    count and `incr` gives its result; Django keeps one instance a thread, so nothing is shared.
+    """
+
+    _count = 0
+    _local_when_away = False
+
+    @contextmanager
+    def local_when_away(self) -> Iterator[None]:
+        """Within it, a count that Redis cannot keep is kept inside this process instead."""
+        self._local_when_away = True
+        try:
+            yield
+        finally:
+            self._local_when_away = False
+
+    def add(self, key: str, value: int, timeout: Any = None, version: int | None = None) -> bool:
+        name = str(self.make_key(key, version))
+
+        def count(redis: Any) -> int:
+            pipeline = redis.pipeline(transaction=False)
+            pipeline.incr(name, value)
+            pipeline.expire(name, timeout, nx=True)
+            return int(pipeline.execute()[0])
+
+        try:
+            self._count = with_redis(count)
+        except RedisAway:
+            if not self._local_when_away:
+                raise
+            logger.warning("rate_limit_local")
+            caches["local"].add(name, 0, timeout)
+            self._count = caches["local"].incr(name, value)
+        return self._count == value
+
+    def incr(self, key: str, delta: int = 1, version: int | None = None) -> int:
+        return self._count
+
+
+@dataclass(frozen=True, slots=True)
+class Usage:
+    """One limit's state after this request was counted."""
+
+    limit: int
+    remaining: int
+    reset_s: int
+
+    @property
+    def headers(self) -> dict[str, str]:
+        return {
+            "X-RateLimit-Limit": str(self.limit),
+            "X-RateLimit-Remaining": str(self.remaining),
+            "X-RateLimit-Reset": str(int(time.time()) + self.reset_s),
+        }
+
+
+def count_request(request: HttpRequest, *, group: str, value: str) -> Usage:
+    """Count one request of `value` under the limit that settings.RATE_LIMITS names `group`.
+
+    Raises RateLimited over it, RedisAway when nothing could be counted.
+    """
+    used = get_usage(request, group=group, key=lambda *_: value, rate=settings.RATE_LIMITS[group], increment=True)
+    if used is None:
+        raise RedisAway
+    usage = Usage(used["limit"], max(0, used["limit"] - used["count"]), max(1, used["time_left"]))
+    if used["should_limit"]:
+        headers = {**usage.headers, "Retry-After": str(usage.reset_s)}
+        raise RateLimited(f"Too many requests; the limit is {settings.RATE_LIMITS[group]}.", headers=headers)
+    return usage
+
+
+class RequestThrottle(BaseThrottle):
+    """Counts every API request; its tightest limit is shown in the answer's headers (see `add_headers`)."""
+
+    def allow_request(self, request: Any, view: Any) -> bool:
+        principal = request.auth
+        counts = (
+            [("organization", str(principal.organization_id)), ("key", principal.throttle_key)]
+            if principal is not None
+            else [("anonymous", client_address())]
+        )
+        try:
+            usages = [count_request(request._request, group=group, value=value) for group, value in counts]
+        except RedisAway:
+            RATE_LIMIT_FAIL_OPEN.inc()
+            logger.warning("rate_limit_fail_open")
+            return True
+        view.rate_limit_usage = min(usages, key=lambda usage: usage.remaining)
+        return True
+
+    @staticmethod
+    def count_refusal(request: Any) -> None:
+        """Count a refused credential as an anonymous request; raises RateLimited, so that guessing is limited."""
+        with contextlib.suppress(RedisAway):
+            count_request(request._request, group="anonymous", value=client_address())
+
+
+def client_address() -> str:
+    context = current()
+    return (context.client_ip if context else None) or "unknown"
+
+
+def check_login_limits(request: HttpRequest, account: str) -> None:
+    """Count one attempt to sign in, by address and by account; raises RateLimited over either limit.
+
+    Without Redis both are kept inside each process.
+    """
+    with cast("CounterCache", caches["limits"]).local_when_away():
+        count_request(request, group="login_ip", value=client_address())
+        count_request(request, group="login_account", value=account.strip().lower())

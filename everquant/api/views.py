@@ -1,0 +1,101 @@
+"""The base of every API view: order of checks, strict parameters, idempotency, limit headers."""
+
+from functools import partial
+from typing import Any, ClassVar
+
+from rest_framework.request import Request
+from rest_framework.response import Response
+from rest_framework.viewsets import ViewSetMixin
+from rest_framework.generics import GenericAPIView
+
+from everquant.api.conditional import etag_of, matches
+from everquant.api.errors import Unauthorized
+from everquant.api.filters import refuse_unknown_parameters
+from everquant.api.idempotency import given_key, run_once
+from everquant.api.throttling import RequestThrottle, Usage
+from everquant.context import current
+
+
+class ApiViewSet(ViewSetMixin, GenericAPIView):
+    """A viewset declares; this class checks.
+
+    `query_parameters` names what an action reads beyond paging and filters. `network_actions` are those that wait on
+    the network: they run outside of a transaction and look after their own Idempotency-Key.
+    `input_serializer_classes` gives the serializer of an action's body where it is not `serializer_class`;
+    `output_serializer_classes` that of its answer.
+    """
+
+    query_parameters: ClassVar[dict[str, frozenset[str]]] = {}
+    network_actions: ClassVar[frozenset[str]] = frozenset()
+    input_serializer_classes: ClassVar[dict[str, Any]] = {}
+    output_serializer_classes: ClassVar[dict[str, Any]] = {}
+    rate_limit_usage: Usage | None = None
+
+    def initial(self, request: Request, *args: Any, **kwargs: Any) -> None:
+        request.accepted_renderer, request.accepted_media_type = self.perform_content_negotiation(request)
+        try:
+            self.perform_authentication(request)
+        except Unauthorized:
+            RequestThrottle.count_refusal(request)
+            raise
+        context = current()
+        if context is not None:
+            context.principal = request.auth
+        self.check_throttles(request)
+        self.check_permissions(request)
+        if self.action is None:
+            return
+        refuse_unknown_parameters(request, self.allowed_parameters())
+        if request.method == "POST" and self.action not in self.network_actions:
+            key = given_key(request)
+            if key is not None:
+                self.post = partial(self._post_once, key, self.post)
+
+    def _post_once(self, key: str, handler: Any, request: Request, *args: Any, **kwargs: Any) -> Response:
+        return run_once(request, key, partial(handler, request, *args, **kwargs))
+
+    def allowed_parameters(self) -> frozenset[str]:
+        allowed = self.query_parameters.get(self.action, frozenset())
+        if self.action != "list":
+            return allowed
+        names = {"ordering"} if getattr(self, "ordering_fields", None) else set()
+        names |= {"search"} if getattr(self, "search_fields", None) else set()
+        filterset = getattr(self, "filterset_class", None)
+        names |= set(filterset.base_filters) if filterset else set()
+        return allowed | names | (self.paginator.query_parameters if self.paginator else frozenset())
+
+    def finalize_response(self, request: Request, response: Any, *args: Any, **kwargs: Any) -> Any:
+        if self.rate_limit_usage is not None:
+            for name, value in self.rate_limit_usage.headers.items():
+                response.headers.setdefault(name, value)
+        return super().finalize_response(request, response, *args, **kwargs)
+
+    def get_serializer_class(self) -> Any:
+        """The serializer of the request's body."""
+        return self.input_serializer_classes.get(self.action, self.serializer_class)
+
+    def get_output_serializer_class(self) -> Any:
+        return self.output_serializer_classes.get(self.action, self.serializer_class)
+
+    def validated(self, **kwargs: Any) -> dict[str, Any]:
+        """The checked body of the request; raises ValidationError."""
+        return dict(self.checked_serializer(**kwargs).validated_data)
+
+    def checked_serializer(self, **kwargs: Any) -> Any:
+        serializer = self.get_serializer(data=self.request.data, **kwargs)
+        serializer.is_valid(raise_exception=True)
+        return serializer
+
+    def represent(self, instance: Any, *, many: bool = False) -> Any:
+        """The instance as the action answers it."""
+        return self.get_output_serializer_class()(instance, many=many, context=self.get_serializer_context()).data
+
+    def answer(self, instance: Any, *, status: int = 200, headers: dict[str, str] | None = None) -> Response:
+        """One object with its ETag; 304 when the client has it already."""
+        data = self.represent(instance)
+        etag = etag_of(data)
+        headers = {"ETag": etag, **(headers or {})}
+        known = self.request.headers.get("If-None-Match")
+        if self.request.method in {"GET", "HEAD"} and known and matches(known, etag):
+            return Response(status=304, headers=headers)
+        return Response(data, status=status, headers=headers)

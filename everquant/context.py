@@ -1,0 +1,33 @@
+"""What is known of the request that this thread serves: read by logs, audit entries and limits."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+from dataclasses import dataclass, field
+from typing import Any
+
+
+@dataclass(slots=True)
+class RequestContext:
+    """`principal` is whoever was authenticated: its `user`, `organization_id` and `api_key_id` are read."""
+
+    request_id: str
+    client_ip: str | None = None
+    principal: Any = None
+    log_fields: dict[str, Any] = field(default_factory=dict)
+
+
+_context: ContextVar[RequestContext | None] = ContextVar("everquant_request", default=None)
+
+
+def current() -> RequestContext | None:
+    return _context.get()
+
+
+@contextmanager
+def request_context(context: RequestContext) -> Iterator[RequestContext]:
+    token = _context.set(context)
+    try:
+        yield context
+    finally:
+        _context.reset(token)

@@ -1,0 +1,97 @@
+"""The product's one middleware: request id, size limit, log line, metrics, and JSON errors under /api."""
+
+import re
+import time
+from collections.abc import Callable
+
+import structlog
+from django.conf import settings
+from django.http import HttpRequest, HttpResponse
+from django.http.response import HttpResponseBase
+
+from everquant.api.errors import ApiError, BadRequest, NotFound, PayloadTooLarge, error_response
+from everquant.context import RequestContext, request_context
+from everquant.db import uuid7
+from everquant.metrics import REQUESTS
+
+logger = structlog.get_logger("everquant.request")
+
+_REQUEST_ID = re.compile(r"[A-Za-z0-9._:-]{1,64}")
+_QUIET_PATHS = {"/healthz", "/readyz", "/metrics"}
+GetResponse = Callable[[HttpRequest], HttpResponseBase]
+
+
+class RequestMiddleware:
+    def __init__(self, get_response: GetResponse) -> None:
+        self.get_response = get_response
+
+    def __call__(self, request: HttpRequest) -> HttpResponseBase:
+        started = time.perf_counter()
+        given = request.META.get("HTTP_X_REQUEST_ID", "")
+        request_id = given if _REQUEST_ID.fullmatch(given) else str(uuid7())
+        with request_context(RequestContext(request_id, client_ip(request))) as context:
+            response = self._answer(request)
+            response.headers["X-Request-ID"] = request_id
+            self._record(request, response, context, time.perf_counter() - started)
+        return response
+
+    def _answer(self, request: HttpRequest) -> HttpResponseBase:
+        try:
+            refuse_bad_framing(request)
+        except ApiError as error:
+            return error_response(error)
+        response = self.get_response(request)
+        if response.status_code == 404 and request.resolver_match is None and is_api(request.path):
+            return error_response(NotFound(f"There is nothing at {request.path}."))
+        return response
+
+    def _record(
+        self, request: HttpRequest, response: HttpResponseBase, context: RequestContext, elapsed_s: float
+    ) -> None:
+        route = request.resolver_match.route if request.resolver_match else "unmatched"
+        REQUESTS.labels(request.method or "", route, response.status_code).observe(elapsed_s)
+        if request.path in _QUIET_PATHS:
+            return
+        principal = context.principal
+        logger.info(
+            "request",
+            method=request.method,
+            path=request.path,
+            status=response.status_code,
+            latency_ms=round(elapsed_s * 1000, 2),
+            client_ip=context.client_ip,
+            user_agent=request.META.get("HTTP_USER_AGENT", ""),
+            user=str(principal.user_id) if principal else None,
+            organization=str(principal.organization_id) if principal else None,
+            **context.log_fields,
+        )
+
+
+def is_api(path: str) -> bool:
+    return path.startswith(("/api/", "/v1/")) or path in {"/api", "/v1"}
+
+
+def refuse_bad_framing(request: HttpRequest) -> None:
+    """Raises PayloadTooLarge over the limit, BadRequest for a body whose length is not declared."""
+    length = request.META.get("CONTENT_LENGTH") or ""
+    if length.isdigit() and int(length) > settings.MAX_BODY_BYTES:
+        raise PayloadTooLarge(f"The body may have at most {settings.MAX_BODY_BYTES} bytes.")
+    if not length and "chunked" in request.META.get("HTTP_TRANSFER_ENCODING", "").lower():
+        raise BadRequest("A body needs a Content-Length; chunked bodies are not read.")
+
+
+def client_ip(request: HttpRequest) -> str | None:
+    """The address of the client: the peer, or what the outermost trusted proxy saw (TRUSTED_PROXIES of them)."""
+    peer = request.META.get("REMOTE_ADDR") or None
+    hops = settings.TRUSTED_PROXIES
+    if not hops:
+        return peer
+    seen = [part.strip() for part in request.META.get("HTTP_X_FORWARDED_FOR", "").split(",") if part.strip()]
+    return seen[-hops] if len(seen) >= hops else peer
+
+
+def server_error(request: HttpRequest) -> HttpResponse:
+    """handler500: nothing of the inside."""
+    if is_api(request.path):
+        return error_response(ApiError("The server failed; it has been logged."))
+    return HttpResponse("Server error", status=500, content_type="text/plain")
