@@ -30,6 +30,7 @@ class ErrorCode(StrEnum):
     INVALID_REQUEST = "INVALID_REQUEST"
     AUTHENTICATION = "AUTHENTICATION"
     NOT_FOUND = "NOT_FOUND"
+    CONFLICT = "CONFLICT"
     INVALID_RESPONSE = "INVALID_RESPONSE"
     TOO_LARGE = "TOO_LARGE"
     BLOCKED_ADDRESS = "BLOCKED_ADDRESS"
@@ -54,6 +55,7 @@ class ModelRequest:
     """One call in the form of OpenAI's chat completions, which adapters translate.
 
     `messages`, `tools` and `parameters` have OpenAI's shapes; `response_schema` is a bare JSON Schema.
+    `max_output_tokens` is the model's own limit, for protocols that demand one when `parameters` name none.
     """
 
     model: str
@@ -63,6 +65,7 @@ class ModelRequest:
     response_schema: Json | None = None
     timeouts: Timeouts = field(default_factory=Timeouts)
     idempotency_key: str | None = None
+    max_output_tokens: int | None = None
 
 
 @dataclass(frozen=True, slots=True)

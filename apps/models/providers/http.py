@@ -1,0 +1,385 @@
+"""The only place where a provider is spoken to over the network.
+
+Every read and write of a socket is given what remains of the call's deadline, so that a server that sends a byte now
+and then gains nothing by it. Redirects are not followed, proxies of the environment are not used, nothing is retried.
+"""
+
+import http.client
+import importlib.util
+import ssl
+import threading
+import time
+from collections.abc import Iterator, Mapping
+from email.utils import parsedate_to_datetime
+from functools import cache
+from socket import socket
+from typing import Any, Never
+
+import orjson
+from urllib3 import BaseHTTPResponse, PoolManager
+from urllib3.connection import HTTPConnection, HTTPSConnection
+from urllib3.connectionpool import HTTPConnectionPool, HTTPSConnectionPool
+from urllib3.exceptions import DecodeError, HTTPError, SSLError
+from urllib3.exceptions import TimeoutError as TransportTimeoutError
+from urllib3.util import Timeout
+
+from apps.models.providers.address import BlockedAddressError, open_socket, parse_base_url
+from apps.models.providers.base import RETRYABLE_STATUSES, ErrorCode, Json, ProviderError, Timeouts
+from apps.models.providers.sse import EventParser, EventTooLargeError, ServerSentEvent
+
+MAX_RESPONSE_BYTES = 8 * 1024 * 1024
+# A stream spends some 250 bytes of framing on each token of four.
+MAX_STREAM_BYTES = 8 * MAX_RESPONSE_BYTES
+MAX_ERROR_BYTES = 64 * 1024
+POOL_CONNECTIONS_PER_HOST = 1024
+POOL_HOSTS = 256
+DRAIN_S = 0.05
+_READ_BYTES = 65536
+_SUCCESS, _CLIENT_ERRORS, _SERVER_ERRORS = range(200, 300), range(400, 500), range(500, 600)
+_STATUS_CODES = {
+    401: ErrorCode.AUTHENTICATION,
+    403: ErrorCode.AUTHENTICATION,
+    404: ErrorCode.NOT_FOUND,
+    408: ErrorCode.TIMEOUT_TOTAL,
+    409: ErrorCode.CONFLICT,
+    429: ErrorCode.RATE_LIMITED,
+}
+
+
+class Deadline:
+    """When a call has to end, and under which name it then fails. Instants are monotonic."""
+
+    __slots__ = ("at", "code", "connect_by", "expired", "started_at", "total_at")
+
+    def __init__(self, timeouts: Timeouts, *, streamed: bool) -> None:
+        self.started_at = time.monotonic()
+        self.total_at = self.at = self.started_at + timeouts.total_s
+        self.code = ErrorCode.TIMEOUT_TOTAL
+        self.expired = False
+        if streamed and timeouts.first_token_s < timeouts.total_s:
+            self.at = self.started_at + timeouts.first_token_s
+            self.code = ErrorCode.TIMEOUT_FIRST_TOKEN
+        self.connect_by = min(self.started_at + timeouts.connect_s, self.at)
+
+    def first_token(self) -> int:
+        """From now on only the whole call's limit holds. Milliseconds since the start."""
+        self.at = self.total_at
+        self.code = ErrorCode.TIMEOUT_TOTAL
+        return round((time.monotonic() - self.started_at) * 1000)
+
+    def apply_to(self, connection: socket) -> None:
+        remaining = self.at - time.monotonic()
+        if remaining <= 0:
+            self.expired = True
+            raise TimeoutError
+        connection.settimeout(remaining)
+
+
+class _DeadlineSocket(socket):
+    deadline: Deadline | None = None
+
+    def _limit(self) -> None:
+        if self.deadline is not None:
+            self.deadline.apply_to(self)
+
+    def recv_into(self, *args: Any, **kwargs: Any) -> int:
+        self._limit()
+        return super().recv_into(*args, **kwargs)
+
+    def send(self, *args: Any, **kwargs: Any) -> int:
+        self._limit()
+        return super().send(*args, **kwargs)
+
+    def sendall(self, *args: Any, **kwargs: Any) -> None:
+        self._limit()
+        return super().sendall(*args, **kwargs)
+
+
+class _DeadlineTLSSocket(_DeadlineSocket, ssl.SSLSocket):
+    pass
+
+
+_call = threading.local()
+
+
+class _DeadlineConnection(HTTPConnection):
+    """Belongs to one call at a time, whose deadline the thread that sends the request hands over."""
+
+    allow_private = False
+
+    def _new_conn(self) -> socket:
+        deadline: Deadline = _call.deadline
+        return open_socket(
+            self._dns_host.strip("[]"),
+            self.port,
+            allow_private=self.allow_private,
+            connect_by=deadline.connect_by,
+            socket_class=_DeadlineSocket,
+        )
+
+    def connect(self) -> None:
+        deadline: Deadline = _call.deadline
+        deadline_code, deadline.code = deadline.code, ErrorCode.TIMEOUT_CONNECT
+        super().connect()
+        deadline.code = deadline_code
+        self._take_deadline()
+
+    def request(self, *args: Any, **kwargs: Any) -> None:
+        self._take_deadline()
+        super().request(*args, **kwargs)
+
+    def _take_deadline(self) -> None:
+        if isinstance(self.sock, _DeadlineSocket):
+            self.sock.deadline = _call.deadline
+
+
+class _DeadlineTLSConnection(_DeadlineConnection, HTTPSConnection):
+    pass
+
+
+class _PrivateConnection(_DeadlineConnection):
+    allow_private = True
+
+
+class _PrivateTLSConnection(_DeadlineTLSConnection):
+    allow_private = True
+
+
+class _Pool(HTTPConnectionPool):
+    ConnectionCls = _DeadlineConnection
+
+
+class _TLSPool(HTTPSConnectionPool):
+    ConnectionCls = _DeadlineTLSConnection
+
+
+class _PrivatePool(HTTPConnectionPool):
+    ConnectionCls = _PrivateConnection
+
+
+class _PrivateTLSPool(HTTPSConnectionPool):
+    ConnectionCls = _PrivateTLSConnection
+
+
+@cache
+def _pools(allow_private: bool) -> PoolManager:
+    """Connections opened with the guard and those opened without it are never mixed."""
+    context = ssl.create_default_context()
+    if importlib.util.find_spec("certifi"):
+        import certifi  # noqa: PLC0415 - the system's certificates alone will do where it is not installed
+
+        context.load_verify_locations(certifi.where())
+    context.sslsocket_class = _DeadlineTLSSocket
+    manager = PoolManager(num_pools=POOL_HOSTS, maxsize=POOL_CONNECTIONS_PER_HOST, ssl_context=context)
+    manager.pool_classes_by_scheme = (
+        {"http": _PrivatePool, "https": _PrivateTLSPool} if allow_private else {"http": _Pool, "https": _TLSPool}
+    )
+    return manager
+
+
+class Endpoint:
+    """A provider's base URL with the headers of every call to it."""
+
+    def __init__(self, base_url: str, headers: Mapping[str, str], *, secret: str, allow_private: bool) -> None:
+        """Raises ValueError for a URL that may not be called or a key that cannot be sent."""
+        parts = parse_base_url(base_url)
+        if not secret.isascii() or not secret.isprintable():
+            raise ValueError("The key holds characters that cannot be sent in a header.")
+        self._scheme, self._host, self._port = parts.scheme, parts.host, parts.port
+        self._path = (parts.path or "").rstrip("/")
+        self._headers = {"Content-Type": "application/json", "User-Agent": "everquant", **headers}
+        self._secret = secret
+        self._allow_private = allow_private
+
+    def post_json(self, path: str, payload: Json, deadline: Deadline, headers: Json) -> tuple[Json, Mapping[str, str]]:
+        """The decoded body and the headers of a 2xx answer. Raises ProviderError."""
+        response = self._post(path, payload, deadline, headers)
+        try:
+            body = _read_limited(response, MAX_RESPONSE_BYTES)
+        except (HTTPError, OSError, http.client.HTTPException) as error:
+            self._raise_failure(error, deadline)
+        finally:
+            _give_back(response)
+        if body is None:
+            raise ProviderError(ErrorCode.TOO_LARGE, "The provider's answer is too large.", status=response.status)
+        return parse_json_object(body), response.headers
+
+    def post_events(self, path: str, payload: Json, deadline: Deadline, headers: Json) -> "EventStream":
+        """Raises ProviderError when the answer is not a 2xx."""
+        return EventStream(self, self._post(path, payload, deadline, headers), deadline)
+
+    def _post(self, path: str, payload: Json, deadline: Deadline, headers: Json) -> BaseHTTPResponse:
+        try:
+            body = orjson.dumps(payload)
+        except orjson.JSONEncodeError:
+            raise ProviderError(ErrorCode.INVALID_REQUEST, "The request cannot be written as JSON.") from None
+        _call.deadline = deadline
+        try:
+            pool = _pools(self._allow_private).connection_from_host(self._host, self._port, self._scheme)
+            response = pool.urlopen(
+                "POST",
+                self._path + path,
+                body=body,
+                headers={**self._headers, **headers},
+                retries=False,
+                redirect=False,
+                assert_same_host=False,
+                timeout=Timeout(None),
+                preload_content=False,
+            )
+        except BlockedAddressError:
+            raise ProviderError(ErrorCode.BLOCKED_ADDRESS, "The provider's address is not allowed.") from None
+        except (HTTPError, OSError, http.client.HTTPException) as error:
+            self._raise_failure(error, deadline)
+        finally:
+            _call.deadline = None
+        if response.status not in _SUCCESS:
+            self._raise_status(response, deadline)
+        return response
+
+    def _raise_failure(self, error: Exception, deadline: Deadline) -> Never:
+        """Without the cause: its text and its frames may hold headers."""
+        if deadline.expired or _is_timeout(error):
+            raise ProviderError(deadline.code, "The provider did not answer in time.", retryable=True) from None
+        if isinstance(error, DecodeError):
+            raise ProviderError(ErrorCode.INVALID_RESPONSE, "The provider's answer cannot be decoded.") from None
+        if isinstance(error, SSLError | ssl.SSLCertVerificationError):
+            raise ProviderError(ErrorCode.CONNECTION, "No trusted TLS connection to the provider.") from None
+        raise ProviderError(ErrorCode.CONNECTION, "The connection to the provider failed.", retryable=True) from None
+
+    def _raise_status(self, response: BaseHTTPResponse, deadline: Deadline) -> Never:
+        try:
+            body = _read_limited(response, MAX_ERROR_BYTES) or b""
+        except (HTTPError, OSError, http.client.HTTPException):
+            body = b""
+        finally:
+            _give_back(response)
+        status = response.status
+        raise ProviderError(
+            _error_code(status),
+            self.redact(_error_message(body) or f"The provider answered with status {status}."),
+            status=status,
+            retryable=status in RETRYABLE_STATUSES or status in _SERVER_ERRORS,
+            retry_after_s=_retry_after(response.headers),
+        )
+
+    def redact(self, text: str) -> str:
+        return text.replace(self._secret, "***") if self._secret else text
+
+
+class EventStream:
+    """The events of one streamed answer. Close it; unless it was read to its end its connection is not used again."""
+
+    def __init__(self, endpoint: Endpoint, response: BaseHTTPResponse, deadline: Deadline) -> None:
+        self._endpoint = endpoint
+        self._response = response
+        self._parser = EventParser(MAX_RESPONSE_BYTES)
+        self.deadline = deadline
+        self.headers: Mapping[str, str] = response.headers
+
+    def __iter__(self) -> Iterator[ServerSentEvent]:
+        """Ends where the answer ends, which need not be where the protocol says so. Raises ProviderError."""
+        received = 0
+        while chunk := self._read():
+            received += len(chunk)
+            if received > MAX_STREAM_BYTES:
+                raise ProviderError(ErrorCode.TOO_LARGE, "The provider's answer is too large.")
+            try:
+                events = self._parser.feed(chunk)
+            except EventTooLargeError:
+                raise ProviderError(ErrorCode.TOO_LARGE, "The provider's answer is too large.") from None
+            yield from events
+
+    def drain(self) -> None:
+        """After the protocol's last event: take the end of the body, so that the connection can be used again."""
+        self.deadline.at = time.monotonic() + DRAIN_S
+        try:
+            self._response.read1(_READ_BYTES)
+        except (HTTPError, OSError, http.client.HTTPException):
+            self.close()
+
+    def close(self) -> None:
+        _give_back(self._response)
+
+    def _read(self) -> bytes:
+        try:
+            return self._response.read1(_READ_BYTES)
+        except (HTTPError, OSError, http.client.HTTPException) as error:
+            self._endpoint._raise_failure(error, self.deadline)
+
+
+def parse_json_object(body: bytes | str) -> Json:
+    """Raises ProviderError. NUL, which PostgreSQL cannot store, becomes U+FFFD."""
+    try:
+        parsed = orjson.loads(body)
+    except orjson.JSONDecodeError:
+        parsed = None
+    if not isinstance(parsed, dict):
+        raise ProviderError(ErrorCode.INVALID_RESPONSE, "The provider's answer is not a JSON object.")
+    escaped = b"\\u0000" if isinstance(body, bytes) else "\\u0000"
+    return _without_nul(parsed) if escaped in body else parsed  # type: ignore[operator]  # same type as body
+
+
+def token_count(counts: Any, name: str) -> int:
+    """A count of a usage object, 0 when it is missing or absurd."""
+    value = counts.get(name) if isinstance(counts, dict) else None
+    return value if isinstance(value, int) and 0 < value < 2**31 else 0
+
+
+def _without_nul(value: Any) -> Any:
+    if isinstance(value, str):
+        return value.replace("\0", "\N{REPLACEMENT CHARACTER}")
+    if isinstance(value, list):
+        return [_without_nul(item) for item in value]
+    if isinstance(value, dict):
+        return {_without_nul(key): _without_nul(item) for key, item in value.items()}
+    return value
+
+
+def _read_limited(response: BaseHTTPResponse, limit: int) -> bytes | None:
+    """None when there is more than `limit` bytes."""
+    body = response.read(limit + 1, decode_content="content-encoding" in response.headers)
+    return body if len(body) <= limit else None
+
+
+def _give_back(response: BaseHTTPResponse) -> None:
+    """A connection whose answer was read to its end is in its pool already; any other is closed."""
+    response.close()
+    response.release_conn()
+
+
+def _is_timeout(error: BaseException) -> bool:
+    return isinstance(error, TimeoutError | TransportTimeoutError) or any(
+        isinstance(cause, TimeoutError) for cause in error.args
+    )
+
+
+def _error_message(body: bytes) -> str:
+    """The text in OpenAI's and in Anthropic's form of an error, `{"error": {"message": …}}`, or empty."""
+    try:
+        error = parse_json_object(body).get("error")
+    except ProviderError:
+        return ""
+    message = error.get("message") if isinstance(error, dict) else error
+    return message if isinstance(message, str) else ""
+
+
+def _error_code(status: int) -> ErrorCode:
+    if status in _SERVER_ERRORS:
+        return ErrorCode.HTTP_5XX
+    if status in _CLIENT_ERRORS:
+        return _STATUS_CODES.get(status, ErrorCode.INVALID_REQUEST)
+    return ErrorCode.INVALID_RESPONSE
+
+
+def _retry_after(headers: Mapping[str, str]) -> float | None:
+    """Seconds, from a number of seconds or an HTTP date."""
+    value = headers.get("Retry-After", "").strip()
+    if not value:
+        return None
+    if value.replace(".", "", 1).isdecimal():
+        return float(value[:12])
+    try:
+        return max(0.0, parsedate_to_datetime(value).timestamp() - time.time())
+    except (ValueError, OverflowError):
+        return None
