@@ -366,7 +366,7 @@ REST_FRAMEWORK = {
     "DEFAULT_SCHEMA_CLASS": "everquant.api.schema.EnvelopeSchema",
     "DEFAULT_METADATA_CLASS": None,
     "DEFAULT_CONTENT_NEGOTIATION_CLASS": "everquant.api.envelope.JSONOnlyNegotiation",
-    "EXCEPTION_HANDLER": "everquant.api.errors.handle_exception",
+    "EXCEPTION_HANDLER": "everquant.api.handler.handle_exception",
     "UNAUTHENTICATED_USER": "django.contrib.auth.models.AnonymousUser",
     "TEST_REQUEST_DEFAULT_FORMAT": "json",
     "COERCE_DECIMAL_TO_STRING": True,
@@ -464,7 +464,9 @@ USE_TZ = True
 USE_I18N = False
 
 STATIC_URL = "/static/"
-STATIC_ROOT = BASE_DIR / "staticfiles"
+STATIC_ROOT = BASE_DIR / "staticfiles" if IS_PRODUCTION else DATA_DIR / "staticfiles"
+if not IS_PRODUCTION:  # whitenoise warns of a missing folder; the files come from the finders
+    STATIC_ROOT.mkdir(parents=True, exist_ok=True)
 STATICFILES_DIRS = [BASE_DIR / "static"]
 STORAGES = {
     "default": {"BACKEND": "django.core.files.storage.FileSystemStorage"},

@@ -1,0 +1,22 @@
+"""Every URL of the product. Each app adds its own resources under /api/v1."""
+
+from django.contrib import admin
+from django.urls import include, path
+from drf_spectacular.views import SpectacularAPIView, SpectacularRedocView, SpectacularSwaggerView
+
+from everquant.health import healthz, metrics, readyz
+
+API_APPS = ["users", "models", "prompts", "executions", "workflows", "evaluations", "analytics"]
+
+urlpatterns = [
+    path("healthz", healthz),
+    path("readyz", readyz),
+    path("metrics", metrics),
+    path("admin/", admin.site.urls),
+    path("api/schema", SpectacularAPIView.as_view(), name="schema"),
+    path("api/docs", SpectacularSwaggerView.as_view(url_name="schema"), name="docs"),
+    path("api/redoc", SpectacularRedocView.as_view(url_name="schema"), name="redoc"),
+    *(path("api/v1/", include(f"apps.{app}.urls")) for app in API_APPS),
+]
+
+handler500 = "everquant.middleware.server_error"

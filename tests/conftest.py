@@ -1,0 +1,97 @@
+"""Fixtures of every test: real PostgreSQL and Valkey for the run, and a shared cast.
+
+The cast: an admin, an editor and a viewer of one organization, and an outsider who is admin of another.
+"""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import pytest
+from django.conf import settings
+from django.core.cache import caches
+from rest_framework.test import APIClient
+
+from apps.organizations.models import Organization
+from apps.users.models import Membership, User
+from apps.users.permissions import Role
+
+PASSWORD = "correct horse battery"
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    if settings.EMBEDDED is not None and not hasattr(config, "workerinput"):
+        settings.EMBEDDED.start()
+
+
+def pytest_unconfigure(config: pytest.Config) -> None:
+    if settings.EMBEDDED is not None and not hasattr(config, "workerinput"):
+        settings.EMBEDDED.stop()
+
+
+@pytest.fixture(autouse=True)
+def _empty_caches() -> Iterator[None]:
+    yield
+    caches["default"].client.get_client().flushdb()
+    caches["local"].clear()
+
+
+@dataclass(frozen=True)
+class Person:
+    """A member of an organization and a client that is signed in as them."""
+
+    user: User
+    organization: Organization
+    membership: Membership
+    client: APIClient
+
+
+SignIn = Callable[[Membership], APIClient]
+
+
+@pytest.fixture
+def sign_in() -> SignIn:
+    from apps.users.services import start_session
+
+    def client_for(membership: Membership) -> APIClient:
+        tokens = start_session(membership=membership)
+        return APIClient(HTTP_AUTHORIZATION=f"Bearer {tokens.access}", raise_request_exception=False)
+
+    return client_for
+
+
+def make_person(organization: Organization, email: str, role: str, sign_in: SignIn) -> Person:
+    user = User.objects.create_user(email, PASSWORD)
+    membership = Membership.objects.create(organization=organization, user=user, role=role)
+    return Person(user, organization, membership, sign_in(membership))
+
+
+@pytest.fixture
+def organization(db: Any) -> Organization:
+    return Organization.objects.create(name="Acme", slug="acme")
+
+
+@pytest.fixture
+def admin(organization: Organization, sign_in: SignIn) -> Person:
+    return make_person(organization, "ada@acme.example", Role.ADMIN, sign_in)
+
+
+@pytest.fixture
+def editor(organization: Organization, sign_in: SignIn) -> Person:
+    return make_person(organization, "eve@acme.example", Role.EDITOR, sign_in)
+
+
+@pytest.fixture
+def viewer(organization: Organization, sign_in: SignIn) -> Person:
+    return make_person(organization, "vic@acme.example", Role.VIEWER, sign_in)
+
+
+@pytest.fixture
+def outsider(db: Any, sign_in: SignIn) -> Person:
+    other = Organization.objects.create(name="Other", slug="other")
+    return make_person(other, "oz@other.example", Role.ADMIN, sign_in)
+
+
+@pytest.fixture
+def anonymous() -> APIClient:
+    return APIClient(raise_request_exception=False)
