@@ -7,22 +7,23 @@ from typing import Any
 import orjson
 import structlog
 from django.conf import settings
+from structlog.typing import EventDict
 
 from everquant.context import current
 
 
-def _add_request(_logger: Any, _name: str, event: dict[str, Any]) -> dict[str, Any]:
+def _add_request(_logger: Any, _name: str, event: EventDict) -> EventDict:
     context = current()
     if context is not None:
         event.setdefault("request_id", context.request_id)
     return event
 
 
-def _to_json(_logger: Any, _name: str, event: dict[str, Any]) -> str:
+def _to_json(_logger: Any, _name: str, event: EventDict) -> str:
     return orjson.dumps(event, default=str, option=orjson.OPT_NON_STR_KEYS).decode(errors="replace")
 
 
-def _scrub(_logger: Any, _name: str, event: dict[str, Any]) -> dict[str, Any]:
+def _scrub(_logger: Any, _name: str, event: EventDict) -> EventDict:
     """orjson refuses lone surrogates: what clients send must not be able to break the log."""
     return {k: v.encode(errors="replace").decode() if isinstance(v, str) else v for k, v in event.items()}
 
@@ -58,7 +59,9 @@ def configure_logging() -> None:
             "version": 1,
             "disable_existing_loggers": False,
             "formatters": {"json": formatter},
-            "handlers": {"stdout": {"class": "logging.StreamHandler", "stream": "ext://sys.stdout", "formatter": "json"}},
+            "handlers": {
+                "stdout": {"class": "logging.StreamHandler", "stream": "ext://sys.stdout", "formatter": "json"}
+            },
             "root": {"handlers": ["stdout"], "level": settings.LOG_LEVEL},
             "loggers": {
                 # every answer has its line from the request middleware already

@@ -8,7 +8,7 @@ if settings.PROMETHEUS_MULTIPROC_DIR:
     settings.PROMETHEUS_MULTIPROC_DIR.mkdir(parents=True, exist_ok=True)
     os.environ["PROMETHEUS_MULTIPROC_DIR"] = str(settings.PROMETHEUS_MULTIPROC_DIR)
 
-from prometheus_client import (  # noqa: E402 (it reads the folder from the environment at import)
+from prometheus_client import (
     CONTENT_TYPE_LATEST,
     REGISTRY,
     CollectorRegistry,

@@ -3,7 +3,6 @@
 import json
 import os
 import secrets
-import sys
 import tempfile
 from datetime import timedelta
 from pathlib import Path
@@ -341,7 +340,7 @@ ALLOW_REGISTRATION = ENV.allow_registration
 
 JWT_ISSUER = "everquant"
 JWT_AUDIENCE = "everquant-api"
-SIMPLE_JWT = {
+SIMPLE_JWT: dict[str, Any] = {
     "ALGORITHM": "HS256",
     "SIGNING_KEY": JWT_SECRETS[0],
     "ISSUER": JWT_ISSUER,

@@ -1,6 +1,6 @@
 """Organizations, and the base of everything that belongs to one."""
 
-from typing import Any, Self
+from typing import Any, ClassVar, Self
 from uuid import UUID
 
 from auditlog.registry import auditlog
@@ -41,7 +41,7 @@ class TenantModel(BaseModel):
 
     organization = models.ForeignKey(Organization, on_delete=models.CASCADE, related_name="+")
 
-    objects = TenantQuerySet.as_manager()
+    objects: ClassVar[Any] = TenantQuerySet.as_manager()
 
     class Meta:
         abstract = True
@@ -51,14 +51,14 @@ class TenantModel(BaseModel):
         return {"organization_id": str(self.organization_id)}
 
 
-class SoftDeleteTenantQuerySet(TenantQuerySet, SoftDeleteQuerySet):
+class SoftDeleteTenantQuerySet(TenantQuerySet, SoftDeleteQuerySet):  # type: ignore[override] # as_manager()
     pass
 
 
 class SoftDeleteTenantModel(TenantModel, SoftDeleteModel):
     """A row of one organization whose deletion can be undone."""
 
-    objects = SoftDeleteTenantQuerySet.as_manager()
+    objects: ClassVar[Any] = SoftDeleteTenantQuerySet.as_manager()
 
     class Meta:
         abstract = True

@@ -1,7 +1,6 @@
 """What happens when an organization is made: higher apps register here in their AppConfig.ready()."""
 
 from collections.abc import Callable
-
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:

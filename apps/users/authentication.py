@@ -78,7 +78,7 @@ def _note_use(key_id: UUID) -> None:
         ApiKey.objects.filter(id=key_id).update(last_used_at=timezone.now())
 
 
-class BearerScheme(OpenApiAuthenticationExtension):  # type: ignore[no-untyped-call]
+class BearerScheme(OpenApiAuthenticationExtension):
     target_class = BearerAuthentication
     name = "bearer"
 

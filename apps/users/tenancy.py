@@ -32,6 +32,7 @@ class PermissionViewSet(ApiViewSet):
 
     permissions: ClassVar[dict[str, str]] = {}
     permission_classes = [HasPermission]
+    queryset: Any = None
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
@@ -63,10 +64,9 @@ class TenantViewSet(PermissionViewSet):
         return queryset
 
     def get_queryset(self) -> QuerySet[Any]:
-        queryset = cast("Any", self.queryset)
         if getattr(self, "swagger_fake_view", False):
-            return queryset.none()
-        return self.refine(queryset.for_organization(self.principal.organization_id))
+            return cast("QuerySet[Any]", self.queryset.none())
+        return self.refine(self.queryset.for_organization(self.principal.organization_id))
 
     def get_object(self) -> Any:
         """The object in the path, or Http404. Filters of the list do not apply."""
@@ -88,11 +88,11 @@ class TenantViewSet(PermissionViewSet):
     def check_if_match(self, instance: Any) -> None:
         header = self.request.headers.get("If-Match")
         if header:
-            serializer = self.output_serializer_classes.get("retrieve", self.serializer_class)
+            serializer: Any = self.output_serializer_classes.get("retrieve", self.serializer_class)
             require_match(header, etag_of(serializer(instance, context=self.get_serializer_context()).data))
 
     def perform_create(self, data: dict[str, Any]) -> Any:
-        return cast("Any", self.queryset).model.objects.create(
+        return self.queryset.model.objects.create(
             organization_id=self.principal.organization_id, **data
         )
 

@@ -20,9 +20,9 @@ class RotatingBackend(TokenBackend):
     """HS256 with several secrets: the first signs, each verifies."""
 
     def __init__(self, secrets: tuple[str, ...]) -> None:
-        common = {"audience": settings.JWT_AUDIENCE, "issuer": settings.JWT_ISSUER}
-        super().__init__("HS256", secrets[0], **common)
-        self._others = [TokenBackend("HS256", secret, **common) for secret in secrets[1:]]
+        audience, issuer = settings.JWT_AUDIENCE, settings.JWT_ISSUER
+        super().__init__("HS256", secrets[0], audience=audience, issuer=issuer)
+        self._others = [TokenBackend("HS256", other, audience=audience, issuer=issuer) for other in secrets[1:]]
 
     def decode(self, token: Any, verify: bool = True) -> dict[str, Any]:
         try:
@@ -65,5 +65,5 @@ class AccessToken(_Claims, SimpleAccessToken):
     pass
 
 
-class RefreshToken(_Claims, SimpleRefreshToken):
+class RefreshToken(_Claims, SimpleRefreshToken):  # type: ignore[misc] # simplejwt mixes its own bases so
     pass

@@ -84,12 +84,9 @@ _BY_STATUS: dict[int, type[ApiError]] = {
 def _from_drf(exception: drf.APIException) -> ApiError:
     status = 404 if exception.status_code == 406 else exception.status_code
     cls = _BY_STATUS.get(status, BadRequest if status < 500 else ApiError)
-    headers = {}
     if isinstance(exception, drf.NotAuthenticated | drf.AuthenticationFailed):
         cls = Unauthorized
-    if isinstance(exception, drf.Throttled) and exception.wait is not None:
-        headers["Retry-After"] = str(max(1, int(exception.wait)))
-    return cls(str(exception.detail), headers=headers)
+    return cls(str(exception.detail))
 
 
 def flatten(detail: Any, path: str = "") -> Details:

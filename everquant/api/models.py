@@ -1,6 +1,7 @@
 """Answers kept under an Idempotency-Key, so that a repeated request is answered and not done again."""
 
 from datetime import timedelta
+from typing import Self
 
 from django.db import models
 from django.utils import timezone
@@ -32,7 +33,7 @@ class IdempotencyKey(BaseModel):
         return f"{self.scope} {self.key}"
 
     @classmethod
-    def claim(cls, *, scope: str, key: str, fingerprint: str) -> tuple["IdempotencyKey", bool]:
+    def claim(cls, *, scope: str, key: str, fingerprint: str) -> tuple[Self, bool]:
         """The row of this key, and whether it is new. Waits while another transaction is claiming it."""
         cls.objects.filter(scope=scope, key=key, created_at__lt=timezone.now() - KEPT_FOR).delete()
         claimed = cls(scope=scope, key=key, fingerprint=fingerprint)
@@ -44,5 +45,3 @@ class IdempotencyKey(BaseModel):
     def purge(cls) -> int:
         """Delete what is older than a day; how many."""
         return cls.objects.filter(created_at__lt=timezone.now() - KEPT_FOR).delete()[0]
-
-

@@ -5,7 +5,6 @@ import binascii
 from typing import Any
 from uuid import UUID
 
-from django.db.models import QuerySet
 from rest_framework.exceptions import ValidationError
 from rest_framework.pagination import BasePagination
 from rest_framework.response import Response
@@ -42,7 +41,7 @@ class PagePagination(BasePagination):
 
     query_parameters = frozenset({"page", "per_page"})
 
-    def paginate_queryset(self, queryset: QuerySet[Any], request: Any, view: Any = None) -> list[Any]:
+    def paginate_queryset(self, queryset: Any, request: Any, view: Any = None) -> list[Any]:
         self.page = integer_parameter(request, "page", 1, MAX_PAGE)
         self.per_page = integer_parameter(request, "per_page", DEFAULT_PER_PAGE, MAX_PER_PAGE)
         self.total = queryset.count()
@@ -81,7 +80,7 @@ class KeysetPagination(BasePagination):
 
     query_parameters = frozenset({"page", "per_page", "cursor"})
 
-    def paginate_queryset(self, queryset: QuerySet[Any], request: Any, view: Any = None) -> list[Any]:
+    def paginate_queryset(self, queryset: Any, request: Any, view: Any = None) -> list[Any]:
         self.page = integer_parameter(request, "page", 1, MAX_PAGE)
         self.per_page = integer_parameter(request, "per_page", DEFAULT_PER_PAGE, MAX_PER_PAGE)
         cursor = request.query_params.get("cursor")

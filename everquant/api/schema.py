@@ -28,6 +28,8 @@ _JSON = "application/json"
 class EnvelopeSchema(AutoSchema):
     """Serializers, tags and summaries as our viewsets declare them."""
 
+    view: Any
+
     def get_request_serializer(self) -> Any:
         if self.method in {"GET", "HEAD", "DELETE"}:
             return None

@@ -88,5 +88,5 @@ class ScopedField(serializers.PrimaryKeyRelatedField):
         super().__init__(**kwargs)
 
     def get_queryset(self) -> Any:
-        queryset = super().get_queryset()
+        queryset: Any = super().get_queryset()
         return queryset.for_organization(self.context["request"].auth.organization_id) if queryset is not None else None

@@ -3,10 +3,10 @@
 from functools import partial
 from typing import Any, ClassVar
 
+from rest_framework.generics import GenericAPIView
 from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.viewsets import ViewSetMixin
-from rest_framework.generics import GenericAPIView
 
 from everquant.api.conditional import etag_of, matches
 from everquant.api.errors import Unauthorized
@@ -30,6 +30,7 @@ class ApiViewSet(ViewSetMixin, GenericAPIView):
     input_serializer_classes: ClassVar[dict[str, Any]] = {}
     output_serializer_classes: ClassVar[dict[str, Any]] = {}
     rate_limit_usage: Usage | None = None
+    post: Any
 
     def initial(self, request: Request, *args: Any, **kwargs: Any) -> None:
         request.accepted_renderer, request.accepted_media_type = self.perform_content_negotiation(request)
@@ -62,7 +63,7 @@ class ApiViewSet(ViewSetMixin, GenericAPIView):
         names |= {"search"} if getattr(self, "search_fields", None) else set()
         filterset = getattr(self, "filterset_class", None)
         names |= set(filterset.base_filters) if filterset else set()
-        return allowed | names | (self.paginator.query_parameters if self.paginator else frozenset())
+        return allowed | names | getattr(self.paginator, "query_parameters", frozenset())
 
     def finalize_response(self, request: Request, response: Any, *args: Any, **kwargs: Any) -> Any:
         if self.rate_limit_usage is not None:

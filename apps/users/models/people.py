@@ -1,4 +1,4 @@
-from typing import Any
+from typing import Any, ClassVar
 
 from auditlog.registry import auditlog
 from django.contrib.auth.base_user import AbstractBaseUser, BaseUserManager
@@ -62,7 +62,7 @@ class Membership(TenantModel):
     role = models.CharField(max_length=16, choices=Role.choices)
     is_active = models.BooleanField(default=True)
 
-    objects = MembershipQuerySet.as_manager()
+    objects: ClassVar[Any] = MembershipQuerySet.as_manager()
 
     class Meta:
         ordering = ["created_at", "id"]
