@@ -18,7 +18,7 @@ from everquant.embedded import EmbeddedServices, default_data_dir
 
 BASE_DIR = Path(__file__).resolve().parent.parent
 
-MIN_SECRET_LENGTH = 32
+MIN_SECRET_LENGTH = 50
 MIN_SECRET_VARIETY = 10
 
 

@@ -4,6 +4,7 @@ The cast: an admin, an editor and a viewer of one organization, and an outsider 
 """
 
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,6 +16,7 @@ from rest_framework.test import APIClient
 from apps.organizations.models import Organization
 from apps.users.models import Membership, User
 from apps.users.permissions import Role
+from everquant import cache as cache_module
 
 PASSWORD = "correct horse battery"
 
@@ -34,6 +36,42 @@ def _empty_caches() -> Iterator[None]:
     yield
     caches["default"].client.get_client().flushdb()
     caches["local"].clear()
+
+
+class AwayRedis:
+    """Redis at an address where nothing listens; `back()` is a while in which it is there."""
+
+    def __init__(self, settings: Any) -> None:
+        self._settings, self._there = settings, settings.CACHES
+        self._dead = {**self._there}
+        for name in ("default", "limits"):
+            self._dead[name] = {**self._there[name], "LOCATION": "unix:///nonexistent/valkey.sock?db=0"}
+
+    def _use(self, caches_setting: dict[str, Any]) -> None:
+        self._settings.CACHES = caches_setting
+        cache_module._Outage.until = 0.0
+
+    @contextmanager
+    def back(self) -> Iterator[None]:
+        self._use(self._there)
+        try:
+            yield
+        finally:
+            self._use(self._dead)
+
+    def leave(self) -> None:
+        self._use(self._dead)
+
+    def return_for_good(self) -> None:
+        self._use(self._there)
+
+
+@pytest.fixture
+def redis_away(settings: Any) -> Iterator[AwayRedis]:
+    away = AwayRedis(settings)
+    away.leave()
+    yield away
+    away.return_for_good()
 
 
 @dataclass(frozen=True)
