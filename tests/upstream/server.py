@@ -1,7 +1,6 @@
 """The server: one thread, one event loop, HTTP/1.1 with keep-alive."""
 
 import asyncio
-import contextlib
 import ssl
 import threading
 import time
@@ -50,9 +49,10 @@ class UpstreamServer:
         self.requests: list[RecordedRequest] = []
         self.request_count = 0
         self.connections_opened = 0
-        self.connections_open = 0
+        self.open_connections: set[int] = set()
         self.seen: Counter[str] = Counter()
         self._script: deque[Behaviour | str] = deque()
+        self.transports: set[asyncio.Transport] = set()
 
     @property
     def url(self) -> str:
@@ -83,6 +83,11 @@ class UpstreamServer:
             if not self._changed.wait_for(lambda: condition(self), timeout_s):
                 raise AssertionError("what was waited for did not happen")
 
+    def wait_until_last_is_closed(self) -> None:
+        """Until the connection of the last request is closed by its client."""
+        number = self.requests[-1].connection
+        self.wait_for(lambda server: number not in server.open_connections)
+
     def start(self) -> Self:
         self._thread = threading.Thread(target=lambda: asyncio.run(self._serve()), name="upstream", daemon=True)
         self._thread.start()
@@ -110,6 +115,10 @@ class UpstreamServer:
         self._ready.set()
         await self._stopping.wait()
         server.close()
+        for transport in list(self.transports):
+            transport.abort()
+        for _ in range(10):  # the turns of the loop in which transports close
+            await asyncio.sleep(0)
 
     def behaviour_for(self, request: Any) -> Behaviour:
         model = str(request.get("model", "")) if isinstance(request, dict) else ""
@@ -127,12 +136,17 @@ class UpstreamServer:
                 self.requests.append(request)
             self._changed.notify_all()
 
-    def note_connection(self, change: int) -> int:
+    def note_opened(self) -> int:
         with self._changed:
-            self.connections_open += change
-            self.connections_opened += max(change, 0)
+            self.connections_opened += 1
+            self.open_connections.add(self.connections_opened)
             self._changed.notify_all()
             return self.connections_opened
+
+    def note_closed(self, number: int) -> None:
+        with self._changed:
+            self.open_connections.discard(number)
+            self._changed.notify_all()
 
 
 class _Connection(asyncio.Protocol):
@@ -143,10 +157,12 @@ class _Connection(asyncio.Protocol):
 
     def connection_made(self, transport: Any) -> None:
         self._transport = transport
-        self._number = self._server.note_connection(1)
+        self._server.transports.add(transport)
+        self._number = self._server.note_opened()
 
     def connection_lost(self, exc: Exception | None) -> None:
-        self._server.note_connection(-1)
+        self._server.transports.discard(self._transport)
+        self._server.note_closed(self._number)
         if self._task is not None:
             self._task.cancel()
 
@@ -297,14 +313,17 @@ def _refusal(request: RecordedRequest) -> tuple[int, str] | None:
 
 
 def _anthropic_refusal(headers: dict[str, str], body: Any) -> tuple[int, str] | None:
-    if headers.get("anthropic-version") != "2023-06-01":
+    version = headers.get("anthropic-version")
+    if version not in {"2023-06-01", "2026-10-21"}:
         return 400, "anthropic-version: header is required"
+    if version == "2026-10-21":
+        for name in ("temperature", "top_p", "top_k"):
+            if name in body:
+                return 400, f"{name}: Extra inputs are not permitted"
     if not isinstance(body.get("max_tokens"), int):
         return 400, "max_tokens: Field required"
-    with contextlib.suppress(StopIteration):
-        role = next(message["role"] for message in body["messages"] if message["role"] not in {"user", "assistant"})
-        return 400, f"messages: Unexpected role {role!r}"
-    return None
+    roles = {message["role"] for message in body["messages"]} - {"user", "assistant", "system"}
+    return (400, f"messages: Unexpected role {roles.pop()!r}") if roles else None
 
 
 _CHECKS: dict[str, Callable[[dict[str, str], Any], tuple[int, str] | None]] = {

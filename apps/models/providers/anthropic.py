@@ -22,7 +22,10 @@ from apps.models.providers.http import Deadline, Endpoint, EventStream, parse_js
 from apps.models.providers.streaming import StreamedCompletion, tool_call
 
 DEFAULT_BASE_URL = "https://api.anthropic.com"
-API_VERSION = "2023-06-01"
+API_VERSION = "2026-10-21"
+# The newer version refuses sampling parameters, which prompts may well hold; the older one is still served.
+SAMPLING_API_VERSION = "2023-06-01"
+SAMPLING_PARAMETERS = frozenset({"temperature", "top_p", "top_k"})
 _FINISH_REASONS = {
     "end_turn": FinishReason.STOP,
     "stop_sequence": FinishReason.STOP,
@@ -45,9 +48,7 @@ class AnthropicAdapter(ProviderAdapter):
 
     def __init__(self, *, base_url: str = "", api_key: str = "", allow_private: bool = False) -> None:
         """Raises ValueError for a bad URL or key."""
-        headers = {"anthropic-version": API_VERSION}
-        if api_key:
-            headers["x-api-key"] = api_key
+        headers = {"x-api-key": api_key} if api_key else {}
         base_url = (base_url or DEFAULT_BASE_URL).rstrip("/").removesuffix("/v1")
         self._endpoint = Endpoint(base_url, headers, secret=api_key, allow_private=allow_private)
 
@@ -95,7 +96,11 @@ class AnthropicAdapter(ProviderAdapter):
 
 
 def _call_headers(request: ModelRequest) -> Json:
-    return {"Idempotency-Key": request.idempotency_key} if request.idempotency_key else {}
+    is_sampled = not SAMPLING_PARAMETERS.isdisjoint(request.parameters)
+    headers = {"anthropic-version": SAMPLING_API_VERSION if is_sampled else API_VERSION}
+    if request.idempotency_key:
+        headers["Idempotency-Key"] = request.idempotency_key
+    return headers
 
 
 def _completion(answer: Json, headers: Mapping[str, str]) -> Completion:

@@ -19,7 +19,7 @@ import orjson
 from urllib3 import BaseHTTPResponse, PoolManager
 from urllib3.connection import HTTPConnection, HTTPSConnection
 from urllib3.connectionpool import HTTPConnectionPool, HTTPSConnectionPool
-from urllib3.exceptions import DecodeError, HTTPError, SSLError
+from urllib3.exceptions import DecodeError, HTTPError, IncompleteRead, SSLError
 from urllib3.exceptions import TimeoutError as TransportTimeoutError
 from urllib3.util import Timeout
 
@@ -339,7 +339,11 @@ def _without_nul(value: Any) -> Any:
 def _read_limited(response: BaseHTTPResponse, limit: int) -> bytes | None:
     """None when there is more than `limit` bytes."""
     body = response.read(limit + 1, decode_content="content-encoding" in response.headers)
-    return body if len(body) <= limit else None
+    if len(body) > limit:
+        return None
+    if response.length_remaining:
+        raise IncompleteRead(len(body), response.length_remaining)
+    return body
 
 
 def _give_back(response: BaseHTTPResponse) -> None:
