@@ -1,0 +1,187 @@
+"""Speed of the API: `python -m benchmarks.http_speed [PART ...]`, parts: start, reads, execute, waiting.
+
+Everything runs on this machine at once: load, web, PostgreSQL, Valkey and the upstream. Each figure is printed with its
+ratio to a plain reference of the same run. Needs `wrk`.
+"""
+
+import http.client
+import sys
+import threading
+import time
+from collections.abc import Callable
+from typing import Any
+
+from benchmarks.load import Rate, many_at_once, wrk
+from benchmarks.stack import Stack, free_port, memory_mib, process, running_stack, wait_for
+
+GOALS: list[tuple[str, bool]] = []
+
+
+def show(name: str, value: float, unit: str, *, goal: float, at_most: bool = False, ratio: float | None = None) -> None:
+    reached = value <= goal if at_most else value >= goal
+    GOALS.append((name, reached))
+    sign = "≤" if at_most else "≥"
+    against = f"   ratio {ratio:.3f}" if ratio is not None else ""
+    print(
+        f"{'ok  ' if reached else 'MISS'} {name:<52} {value:>9.1f} {unit:<4} (goal {sign} {goal:g}){against}",
+        flush=True,
+    )
+
+
+def plain_rate() -> float:
+    """Requests per second of a trivial Django answer, with the product's server settings."""
+    port = free_port()
+    granian = [sys.executable, "-m", "granian", "--interface", "wsgi", "--port", str(port), "--workers", "2"]
+    options = ["--blocking-threads", "256", "--no-ws", "--log-level", "warning", "benchmarks.plain:application"]
+    with process(*granian, *options):
+        wait_for(port, "/")
+        rate = wrk(f"http://127.0.0.1:{port}/")
+    print(f"     plain Django answer: {rate.per_second:.0f} per second, {rate.failed} failed")
+    return rate.per_second
+
+
+def prompt_with_model(stack: Stack, token: str) -> dict[str, Any]:
+    """A prompt labelled production on a model of the loopback upstream."""
+    provider = stack.call(
+        "POST",
+        "/providers",
+        {
+            "name": "upstream",
+            "kind": "openai",
+            "base_url": f"http://127.0.0.1:{stack.upstream_port}/v1",
+            "api_key": "sk-benchmark",
+        },
+        token,
+    )
+    model = stack.call(
+        "POST", "/models", {"name": "bench", "provider_id": provider["id"], "provider_model": "gpt-4o-mini"}, token
+    )
+    content = "Hello, {{name}}!"
+    body = {"slug": "bench", "name": "Bench", "type": "text", "content": content, "model_id": model["id"]}
+    prompt = stack.call("POST", "/prompts", body, token)
+    stack.call("PUT", f"/prompts/{prompt['id']}/labels/production", {"version": 1}, token)
+    return dict(prompt)
+
+
+def start(stack: Stack, token: str, plain: float) -> None:
+    show("start to first healthy answer", stack.start_s, "s", goal=2, at_most=True)
+    show("web memory after start, all processes", stack.idle_mib, "MiB", goal=300, at_most=True)
+    show("web memory after start, one process", stack.idle_mib / 2, "MiB", goal=150, at_most=True)
+
+
+def reads(stack: Stack, token: str, plain: float) -> None:
+    prompt = prompt_with_model(stack, token)
+    base = f"http://127.0.0.1:{stack.port}/api/v1"
+
+    def measure(name: str, rate: Rate, goal: float) -> None:
+        show(name, rate.per_second, "/s", goal=goal, ratio=rate.per_second / plain)
+        if rate.failed:
+            print(f"     {rate.failed} failed")
+
+    hot = f"{base}/prompts/by-slug/bench?label=production"
+    etag = etag_of(stack, "/api/v1/prompts/by-slug/bench?label=production", token)
+    measure("hot read by slug and label", wrk(hot, token=token), 3000)
+    quoted = etag.replace('"', '\\"')
+    measure("hot read, 304", wrk(hot, token=token, headers={"If-None-Match": quoted}), 4000)
+    measure("read by id", wrk(f"{base}/prompts/{prompt['id']}", token=token), 1000)
+    for number in range(30):
+        stack.call("POST", "/prompts", {"slug": f"list-{number}", "name": "L", "type": "text", "content": "x"}, token)
+    measure("list of 20", wrk(f"{base}/prompts?per_page=20", token=token), 700)
+    body = {"slug": "new-{n}", "name": "New", "type": "text", "content": "Hello, {{name}}!"}
+    measure("create prompt and version", wrk(f"{base}/prompts", token=token, body=body), 500)
+
+
+def etag_of(stack: Stack, path: str, token: str) -> str:
+    connection = http.client.HTTPConnection("127.0.0.1", stack.port)
+    connection.request("GET", path, headers={"Authorization": f"Bearer {token}"})
+    return connection.getresponse().headers["ETag"]
+
+
+def execute(stack: Stack, token: str, plain: float) -> None:
+    prompt = prompt_with_model(stack, token)
+    path = f"/api/v1/prompts/{prompt['id']}/execute"
+    upstream = f"http://127.0.0.1:{stack.upstream_port}/v1/chat/completions"
+    direct_body = {"model": "gpt-4o-mini", "messages": [{"role": "user", "content": "Hello, Ada!"}]}
+    url = f"http://127.0.0.1:{stack.port}{path}"
+    body = {"variables": {"name": "Ada"}}
+    wrk(url, token=token, body=body, connections=4, seconds=2)
+    one_direct = wrk(upstream, token="sk-benchmark", body=direct_body, connections=1, seconds=5)
+    one = wrk(url, token=token, body=body, connections=1, seconds=5)
+    show("execute, 0 ms upstream, added at concurrency 1", one.p50_ms - one_direct.p50_ms, "ms", goal=6, at_most=True)
+    many_direct = wrk(upstream, token="sk-benchmark", body=direct_body)
+    many = wrk(url, token=token, body=body)
+    show("execute, 0 ms upstream, 16 connections", many.per_second, "/s", goal=400,
+         ratio=many.per_second / many_direct.per_second)  # fmt: skip
+    if many.failed or one.failed:
+        print(f"     {many.failed + one.failed} failed")
+
+
+def waiting(stack: Stack, token: str, plain: float) -> None:
+    prompt = prompt_with_model(stack, token)
+    path = f"/api/v1/prompts/{prompt['id']}/execute"
+    direct_body = {"model": "gpt-4o-mini", "messages": [{"role": "user", "content": "Hello, Ada!"}]}
+    direct = many_at_once(stack.upstream_port, "/v1/chat/completions", direct_body, "sk-benchmark", 500)
+    for name, body in (
+        ("500 executes of 2 s", {"variables": {"name": "Ada"}}),
+        ("500 streams of 2 s", {"variables": {"name": "Ada"}, "stream": True}),
+    ):
+        peak, reads_rate = [0.0], list[Rate]()
+        during = [threading.Thread(target=_watch_memory, args=(stack, peak)),
+                  threading.Thread(target=_reads_meanwhile, args=(stack, token, reads_rate))]  # fmt: skip
+        for thread in during:
+            thread.start()
+        waits = many_at_once(stack.port, path, body, token, 500)
+        for thread in during:
+            thread.join()
+        show(f"{name}: succeeded", waits.statuses.get(200, 0), "", goal=500)
+        if waits.latencies_ms:
+            added = waits.quantile(0.5) - direct.quantile(0.5)
+            show(f"{name}: added latency, median", added, "ms", goal=150, at_most=True,
+                 ratio=waits.quantile(0.5) / direct.quantile(0.5))  # fmt: skip
+        show(f"{name}: web memory in all", peak[0], "MiB", goal=400, at_most=True)
+        for label, rate in zip(("hot read", "list"), reads_rate, strict=True):
+            show(f"{name}: {label} meanwhile, p99", rate.p99_ms, "ms", goal=150, at_most=True)
+    beyond = many_at_once(stack.port, path, {"variables": {"name": "Ada"}}, token, 900, ramp_s=0.5)
+    print(f"     900 at once: {beyond.statuses}")
+    show("beyond the bulkhead: only 200 and 503", beyond.statuses.get(200, 0) + beyond.statuses.get(503, 0), "",
+         goal=900)  # fmt: skip
+    show("beyond the bulkhead: refused with 503", beyond.statuses.get(503, 0), "", goal=1)
+
+
+def _watch_memory(stack: Stack, peak: list[float]) -> None:
+    ends = time.monotonic() + 4
+    while time.monotonic() < ends:
+        peak[0] = max(peak[0], memory_mib(stack.group))
+        time.sleep(0.2)
+
+
+def _reads_meanwhile(stack: Stack, token: str, rates: list[Rate]) -> None:
+    base = f"http://127.0.0.1:{stack.port}/api/v1/prompts"
+    time.sleep(1.0)
+    urls = (f"{base}/by-slug/bench?label=production", f"{base}?per_page=20")
+    rates.extend(wrk(url, token=token, connections=2, seconds=1) for url in urls)
+
+
+PARTS: dict[str, tuple[Callable[[Stack, str, float], None], int, dict[str, str]]] = {
+    "start": (start, 0, {}),
+    "reads": (reads, 0, {}),
+    "execute": (execute, 0, {}),
+    "waiting": (waiting, 2000, {"WEB_THREADS": "350", "WEB_PROCESSES": "2"}),
+}
+
+
+def main() -> int:
+    wanted = sys.argv[1:] or list(PARTS)
+    plain = plain_rate() if "reads" in wanted else 1.0
+    for name in wanted:
+        part, delay_ms, environment = PARTS[name]
+        print(f"\n{name}")
+        with running_stack(upstream_delay_ms=delay_ms, **environment) as stack:
+            part(stack, stack.log_in(), plain)
+    missed = [name for name, reached in GOALS if not reached]
+    print(f"\n{len(GOALS) - len(missed)} of {len(GOALS)} goals reached" + "".join(f"\n  missed: {m}" for m in missed))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
