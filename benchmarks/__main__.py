@@ -1,4 +1,4 @@
-"""Speed of the API: `python -m benchmarks.http_speed [PART ...]`, parts: start, reads, execute, waiting.
+"""Speed of the API: `python -m benchmarks [PART ...]`, parts: start, reads, execute, waiting.
 
 Everything runs on this machine at once: load, web, PostgreSQL, Valkey and the upstream. Each figure is printed with its
 ratio to a plain reference of the same run. Needs `wrk`.
