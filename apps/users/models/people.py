@@ -79,5 +79,10 @@ class Membership(TenantModel):
         return ROLE_PERMISSIONS[self.role]
 
 
-auditlog.register(User, exclude_fields=["last_login", "updated_at"], mask_fields=["password"])
+auditlog.register(
+    User,
+    exclude_fields=["last_login", "updated_at"],
+    mask_fields=["password"],
+    mask_callable="apps.users.models.audit.mask",
+)
 auditlog.register(Membership, exclude_fields=["updated_at"])
