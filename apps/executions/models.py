@@ -1,0 +1,291 @@
+"""Executions, what was said in them, each try at a provider, and what is thought of the result.
+
+No foreign keys lead out of here: the history outlives what it tells of, and an insert checks nothing elsewhere.
+"""
+
+from typing import Any, Self
+from uuid import UUID
+
+from auditlog.registry import auditlog
+from django.conf import settings
+from django.contrib.postgres.indexes import GinIndex
+from django.db import models
+from django.db.models import Q
+from django.utils import timezone
+
+from apps.executions.keys import id_bound
+from apps.organizations.models import TenantModel, TenantQuerySet
+from everquant.db import uuid7
+
+UNIT_ID_LENGTH = 200
+COST_DIGITS, COST_PLACES = 24, 12
+INTERRUPTED = "INTERRUPTED"
+
+
+class Status(models.TextChoices):
+    QUEUED = "queued"
+    RUNNING = "running"
+    SUCCEEDED = "succeeded"
+    FAILED = "failed"
+    CANCELLED = "cancelled"
+
+
+class Source(models.TextChoices):
+    """Who asked."""
+
+    API = "api"
+    BATCH = "batch"
+    WORKFLOW = "workflow"
+    EVALUATION = "evaluation"
+    JUDGE = "judge"
+    GATEWAY = "gateway"
+
+
+TERMINAL = (Status.SUCCEEDED, Status.FAILED, Status.CANCELLED)
+TRANSITIONS: dict[str, tuple[Status, ...]] = {
+    Status.QUEUED: (Status.RUNNING, Status.FAILED, Status.CANCELLED),
+    Status.RUNNING: TERMINAL,
+}
+_IS_TERMINAL = Q(status__in=[status.value for status in TERMINAL])
+
+
+class ExecutionQuerySet(TenantQuerySet):
+    def whole(self) -> Self:
+        """With the payload and the attempts: two queries in all."""
+        return self.select_related("payload").prefetch_related("attempts")
+
+    def interrupted(self) -> Self:
+        """Those whose process must be gone: still running after their lease."""
+        return self.filter(status=Status.RUNNING, lease_expires_at__lt=timezone.now())
+
+    def created_from(self, moment: Any) -> Self:
+        """Those made at this time or later; by key, so that older partitions are not read."""
+        return self.filter(id__gte=id_bound(moment))
+
+    def created_before(self, moment: Any) -> Self:
+        return self.filter(id__lt=id_bound(moment))
+
+
+class Execution(models.Model):
+    """One call of a model on behalf of an organization. `model_id` is the model that answered (or was tried last).
+
+    The table is partitioned by month on its key. `lease_expires_at` is when the call has ended for certain, if its
+    process lives. `price` is the row that `cost_usd` was computed with; both are null when no price is known.
+    """
+
+    id = models.UUIDField(primary_key=True, default=uuid7, editable=False)
+    organization_id = models.UUIDField()
+    source = models.CharField(max_length=16, choices=Source.choices, default=Source.API)
+    status = models.CharField(max_length=16, choices=Status.choices, default=Status.QUEUED)
+    is_streamed = models.BooleanField(default=False)
+    prompt_id = models.UUIDField(null=True)
+    prompt_version_id = models.UUIDField(null=True)
+    version_number = models.PositiveIntegerField(null=True)
+    model_id = models.UUIDField(null=True)
+    provider_model = models.CharField(max_length=200, blank=True)
+    unit_id = models.CharField(max_length=UNIT_ID_LENGTH, blank=True)
+    ab_test_id = models.UUIDField(null=True)
+    ab_variant = models.CharField(max_length=64, blank=True)
+    created_by_id = models.UUIDField(null=True)
+    api_key_id = models.UUIDField(null=True)
+    metadata = models.JSONField(default=dict)
+
+    finish_reason = models.CharField(max_length=32, blank=True)
+    error_code = models.CharField(max_length=40, blank=True)
+    error_message = models.CharField(max_length=500, blank=True)
+    input_tokens = models.PositiveIntegerField(null=True)
+    cached_input_tokens = models.PositiveIntegerField(null=True)
+    cache_write_tokens = models.PositiveIntegerField(null=True)
+    output_tokens = models.PositiveIntegerField(null=True)
+    reasoning_tokens = models.PositiveIntegerField(null=True)
+    cost_usd = models.DecimalField(max_digits=COST_DIGITS, decimal_places=COST_PLACES, null=True)
+    price = models.JSONField(null=True)
+    queue_ms = models.PositiveIntegerField(default=0)
+    latency_ms = models.PositiveIntegerField(null=True)
+    first_token_ms = models.PositiveIntegerField(null=True)
+    attempt_count = models.PositiveSmallIntegerField(default=0)
+
+    created_at = models.DateTimeField()
+    started_at = models.DateTimeField(null=True)
+    finished_at = models.DateTimeField(null=True)
+    lease_expires_at = models.DateTimeField(null=True)
+
+    objects = ExecutionQuerySet.as_manager()
+
+    class Meta:
+        ordering = ["-id"]
+        constraints = [
+            models.CheckConstraint(condition=Q(status__in=Status.values), name="executions_execution_status_known"),
+            models.CheckConstraint(condition=Q(source__in=Source.values), name="executions_execution_source_known"),
+            models.CheckConstraint(
+                condition=Q(_IS_TERMINAL, finished_at__isnull=False) | Q(~_IS_TERMINAL, finished_at__isnull=True),
+                name="executions_execution_end_has_time",
+            ),
+            models.CheckConstraint(
+                condition=Q(~Q(error_code=""), status=Status.FAILED) | Q(~Q(status=Status.FAILED), error_code=""),
+                name="executions_execution_failure_has_code",
+            ),
+            models.CheckConstraint(
+                condition=~Q(status=Status.RUNNING) | Q(started_at__isnull=False, lease_expires_at__isnull=False),
+                name="executions_execution_running_has_lease",
+            ),
+            models.CheckConstraint(
+                condition=Q(cost_usd__isnull=True) | Q(cost_usd__gte=0, price__isnull=False),
+                name="executions_execution_cost_has_price",
+            ),
+        ]
+        indexes = [
+            models.Index(fields=["organization_id", "-id"], name="executions_by_organization"),
+            models.Index(fields=["organization_id", "prompt_id", "-id"], name="executions_by_prompt"),
+            models.Index(fields=["organization_id", "model_id", "-id"], name="executions_by_model"),
+            models.Index(
+                fields=["organization_id", "-id"], name="executions_failed", condition=Q(status=Status.FAILED)
+            ),
+            models.Index(fields=["lease_expires_at"], name="executions_leases", condition=Q(status=Status.RUNNING)),
+            models.Index(
+                fields=["organization_id", "unit_id", "-id"], name="executions_by_unit", condition=~Q(unit_id="")
+            ),
+            GinIndex(fields=["metadata"], name="executions_by_metadata", condition=~Q(metadata={})),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.id} {self.status}"
+
+    @property
+    def is_finished(self) -> bool:
+        return self.status in TERMINAL
+
+    def start(self, *, lease_expires_at: Any) -> bool:
+        return self._move_to(Status.RUNNING, started_at=timezone.now(), lease_expires_at=lease_expires_at)
+
+    def fail(self, *, code: str, message: str) -> bool:
+        return self._move_to(Status.FAILED, error_code=code, error_message=message, finished_at=timezone.now())
+
+    def cancel(self) -> bool:
+        return self._move_to(Status.CANCELLED, finished_at=timezone.now())
+
+    def _move_to(self, status: Status, **changes: Any) -> bool:
+        """Whether the stored row was in a state from which this one is reached; else nothing is written."""
+        sources = [source for source, targets in TRANSITIONS.items() if status in targets]
+        changed = Execution.objects.filter(id=self.id, status__in=sources).update(status=status, **changes)
+        if changed:
+            for name, value in {"status": status, **changes}.items():
+                setattr(self, name, value)
+        return bool(changed)
+
+
+class ExecutionPayload(models.Model):
+    """What was sent and what came back: everything large, beside the row that lists and counts read."""
+
+    execution = models.OneToOneField(
+        Execution, primary_key=True, on_delete=models.DO_NOTHING, db_constraint=False, related_name="payload"
+    )
+    variables = models.JSONField(default=dict)
+    messages = models.JSONField()
+    parameters = models.JSONField(default=dict)
+    tools = models.JSONField(null=True)
+    response_schema = models.JSONField(null=True)
+    output = models.TextField(null=True)  # noqa: DJ001 (null says: nothing came)
+    tool_calls = models.JSONField(default=list)
+
+    class Meta:
+        ordering = ["-execution_id"]
+
+    def __str__(self) -> str:
+        return str(self.execution_id)
+
+
+class ExecutionAttempt(models.Model):
+    """One request to one provider. `status` is the provider's HTTP status, null when there was no answer."""
+
+    pk = models.CompositePrimaryKey("execution_id", "number")
+    execution = models.ForeignKey(
+        Execution, on_delete=models.DO_NOTHING, db_constraint=False, db_index=False, related_name="attempts"
+    )
+    number = models.PositiveSmallIntegerField()
+    model_id = models.UUIDField()
+    provider_id = models.UUIDField()
+    provider_model = models.CharField(max_length=200)
+    status = models.PositiveSmallIntegerField(null=True)
+    error_code = models.CharField(max_length=40, blank=True)
+    error_message = models.CharField(max_length=500, blank=True)
+    provider_request_id = models.CharField(max_length=200, blank=True)
+    started_at = models.DateTimeField()
+    latency_ms = models.PositiveIntegerField()
+    first_token_ms = models.PositiveIntegerField(null=True)
+    input_tokens = models.PositiveIntegerField(null=True)
+    output_tokens = models.PositiveIntegerField(null=True)
+
+    class Meta:
+        ordering = ["execution_id", "number"]
+
+    def __str__(self) -> str:
+        return f"{self.execution_id} try {self.number}"
+
+
+class ScoreQuerySet(TenantQuerySet):
+    def of(self, execution_id: UUID) -> Self:
+        return self.filter(execution_id=execution_id)
+
+
+class Score(TenantModel):
+    """What somebody or something thinks of a result. Numbers and booleans (0 and 1) are in `number`, words in `text`."""
+
+    class Type(models.TextChoices):
+        NUMERIC = "numeric"
+        BOOLEAN = "boolean"
+        CATEGORICAL = "categorical"
+        TEXT = "text"
+
+    class Source(models.TextChoices):
+        """Who judged: a person, a program with an API key, or an evaluator."""
+
+        HUMAN = "human"
+        API = "api"
+        EVALUATOR = "evaluator"
+
+    execution = models.ForeignKey(
+        Execution, on_delete=models.DO_NOTHING, db_constraint=False, db_index=False, related_name="scores"
+    )
+    name = models.CharField(max_length=100)
+    type = models.CharField(max_length=16, choices=Type.choices)
+    number = models.FloatField(null=True)
+    text = models.TextField(blank=True)
+    comment = models.TextField(blank=True)
+    source = models.CharField(max_length=16, choices=Source.choices)
+    created_by = models.ForeignKey(settings.AUTH_USER_MODEL, on_delete=models.SET_NULL, null=True, related_name="+")
+
+    objects = ScoreQuerySet.as_manager()
+
+    class Meta:
+        ordering = ["-id"]
+        constraints = [
+            models.CheckConstraint(
+                condition=Q(type__in=["numeric", "boolean", "categorical", "text"]), name="executions_score_type_known"
+            ),
+            models.CheckConstraint(
+                condition=Q(source__in=["human", "api", "evaluator"]), name="executions_score_source_known"
+            ),
+            models.CheckConstraint(
+                condition=Q(type="numeric", number__isnull=False, text="")
+                | Q(type="boolean", number__in=[0.0, 1.0], text="")
+                | Q(~Q(text=""), type__in=["categorical", "text"], number__isnull=True),
+                name="executions_score_value_fits_type",
+            ),
+        ]
+        indexes = [
+            models.Index(fields=["organization", "execution", "-id"], name="executions_score_execution"),
+            models.Index(fields=["organization", "name", "-id"], name="executions_score_name"),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.name}: {self.value}"
+
+    @property
+    def value(self) -> float | bool | str:
+        if self.type == Score.Type.BOOLEAN:
+            return bool(self.number)
+        return self.text if self.number is None else self.number
+
+
+auditlog.register(Score, exclude_fields=["updated_at"])

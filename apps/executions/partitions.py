@@ -1,0 +1,70 @@
+"""Monthly partitions of the tables of executions, by RANGE on their UUIDv7 key.
+
+Rows outside of every month land in the default partition, so that nothing is refused; the month that is made for
+them later takes them over.
+"""
+
+from datetime import UTC, datetime
+
+from django.db import connection, transaction
+from django.utils import timezone
+
+from apps.executions.keys import id_bound
+
+KEYS = {
+    "executions_execution": "id",
+    "executions_executionpayload": "execution_id",
+    "executions_executionattempt": "execution_id",
+}
+MONTHS_AHEAD = 3
+_LOCK = 7_305_201
+
+
+def ensure_partitions(*, now: datetime | None = None, months_ahead: int = MONTHS_AHEAD) -> list[str]:
+    """Make the missing partitions of this month and the next `months_ahead`; gives their names.
+
+    Each is one short transaction. Writers are held up only while rows of the default partition move.
+    """
+    first = (now or timezone.now()).astimezone(UTC)
+    months = [_month(first, offset) for offset in range(months_ahead + 2)]
+    return [
+        name
+        for table in KEYS
+        for start, end in zip(months, months[1:], strict=False)
+        if (name := _ensure(table, start, end))
+    ]
+
+
+def partition_name(table: str, start: datetime) -> str:
+    return f"{table}_{start:y%Ym%m}"
+
+
+def default_name(table: str) -> str:
+    return f"{table}_default"
+
+
+def _month(moment: datetime, offset: int) -> datetime:
+    """The first instant (UTC) of the month `offset` months later."""
+    years, month = divmod(moment.month - 1 + offset, 12)
+    return datetime(moment.year + years, month + 1, 1, tzinfo=UTC)
+
+
+def _ensure(table: str, start: datetime, end: datetime) -> str:
+    """The partition's name when it was made, else empty."""
+    name, key, default = partition_name(table, start), KEYS[table], default_name(table)
+    low, high = str(id_bound(start)), str(id_bound(end))
+    with transaction.atomic(), connection.cursor() as cursor:
+        cursor.execute("SELECT pg_advisory_xact_lock(%s)", [_LOCK])
+        cursor.execute("SELECT to_regclass(%s)", [name])
+        if cursor.fetchone()[0] is not None:
+            return ""
+        cursor.execute("SET LOCAL lock_timeout = '10s'; SET LOCAL statement_timeout = 0")
+        cursor.execute(f"LOCK TABLE {default} IN ACCESS EXCLUSIVE MODE")
+        cursor.execute(f"CREATE TABLE {name} (LIKE {table} INCLUDING ALL)")
+        cursor.execute(
+            f"WITH moved AS (DELETE FROM {default} WHERE {key} >= %s AND {key} < %s RETURNING *) "
+            f"INSERT INTO {name} SELECT * FROM moved",
+            [low, high],
+        )
+        cursor.execute(f"ALTER TABLE {table} ATTACH PARTITION {name} FOR VALUES FROM (%s) TO (%s)", [low, high])
+    return name
