@@ -1,3 +1,42 @@
-from django.urls import URLPattern, URLResolver
+from django.urls import URLPattern, URLResolver, path
 
-urlpatterns: list[URLPattern | URLResolver] = []
+from apps.prompts.views import PromptLabelViewSet, PromptVersionViewSet, PromptViewSet
+
+_one = {"get": "retrieve", "put": "update", "patch": "partial_update", "delete": "destroy"}
+
+urlpatterns: list[URLPattern | URLResolver] = [
+    path("prompts", PromptViewSet.as_view({"get": "list", "post": "create"}), name="prompt-list"),
+    path("prompts/bundle", PromptViewSet.as_view({"get": "bundle"}), name="prompt-bundle"),
+    path("prompts/export", PromptViewSet.as_view({"get": "export"}), name="prompt-export"),
+    path("prompts/import", PromptViewSet.as_view({"post": "import_"}), name="prompt-import"),
+    path("prompts/by-slug/<path:slug>", PromptViewSet.as_view({"get": "by_slug"}), name="prompt-by-slug"),
+    path("prompts/<uuid:pk>", PromptViewSet.as_view(_one), name="prompt-detail"),
+    path("prompts/<uuid:pk>/restore", PromptViewSet.as_view({"post": "undelete"}), name="prompt-undelete"),
+    path("prompts/<uuid:pk>/duplicate", PromptViewSet.as_view({"post": "duplicate"}), name="prompt-duplicate"),
+    path("prompts/<uuid:pk>/render", PromptViewSet.as_view({"post": "render"}), name="prompt-render"),
+    path(
+        "prompts/<uuid:pk>/versions",
+        PromptVersionViewSet.as_view({"get": "list", "post": "create"}),
+        name="prompt-version-list",
+    ),
+    path(
+        "prompts/<uuid:pk>/versions/<int:number>",
+        PromptVersionViewSet.as_view({"get": "retrieve"}),
+        name="prompt-version-detail",
+    ),
+    path(
+        "prompts/<uuid:pk>/versions/<int:number>/diff",
+        PromptVersionViewSet.as_view({"get": "diff"}),
+        name="prompt-version-diff",
+    ),
+    path(
+        "prompts/<uuid:pk>/versions/<int:number>/restore",
+        PromptVersionViewSet.as_view({"post": "restore"}),
+        name="prompt-version-restore",
+    ),
+    path(
+        "prompts/<uuid:pk>/labels/<str:label>",
+        PromptLabelViewSet.as_view({"get": "retrieve", "put": "update", "delete": "destroy"}),
+        name="prompt-label",
+    ),
+]

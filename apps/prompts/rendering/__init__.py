@@ -3,6 +3,7 @@
 from apps.prompts.rendering.errors import PromptError, RenderError, SchemaError, TemplateError, VariablesError
 from apps.prompts.rendering.prompt import FORMATS, CompiledPrompt, Variable, compile_prompt, extract_variables
 from apps.prompts.rendering.schema import check_response_schema
+from apps.prompts.rendering.settings import check_parameters, check_tools
 
 __all__ = [
     "FORMATS",
@@ -13,7 +14,9 @@ __all__ = [
     "TemplateError",
     "Variable",
     "VariablesError",
+    "check_parameters",
     "check_response_schema",
+    "check_tools",
     "compile_prompt",
     "extract_variables",
 ]

@@ -109,6 +109,6 @@ def _has(values: dict[str, Any], segments: tuple[str, ...]) -> bool:
 def _step(value: Any, segment: str) -> Any:
     if isinstance(value, dict):
         return value[segment]
-    if isinstance(value, list | tuple) and segment.isdecimal() and segment.isascii() and len(segment) < 10:  # noqa: PLR2004 (indexes)
+    if isinstance(value, list | tuple) and segment.isdecimal() and segment.isascii() and len(segment) < 10:
         return value[int(segment)]
     raise LookupError(segment)

@@ -1,0 +1,121 @@
+"""What programs read: one resolved version, or all of a label, as ready bytes under the organization's epoch."""
+
+from typing import Any
+from uuid import UUID
+
+from apps.prompts.models import PRODUCTION, Prompt, PromptVersion
+from everquant.api.conditional import etag_of_bytes
+from everquant.api.envelope import dumps, envelope
+from everquant.api.errors import BadRequest, NotFound
+from everquant.cache import EpochCache
+
+TTL_S = 60
+LARGEST_CACHED = 4 * 1024 * 1024
+_ETAG_LENGTH = 34
+
+_cache = EpochCache("prompts", ttl_s=TTL_S)
+
+
+class Answer:
+    """Bytes ready to send and their ETag."""
+
+    __slots__ = ("body", "etag")
+
+    def __init__(self, body: bytes, etag: str) -> None:
+        self.body = body
+        self.etag = etag
+
+
+def forget(organization_id: UUID) -> None:
+    """After the commit, nothing remembered of this organization's prompts is served any more."""
+    _cache.invalidate(str(organization_id))
+
+
+def read(organization_id: UUID, key: str) -> tuple[Answer | None, bytes | None]:
+    """The remembered answer, and the epoch to give to `store`: take it before reading the database."""
+    entry, epoch = _cache.read(str(organization_id), key)
+    if entry is None:
+        return None, epoch
+    return Answer(entry[_ETAG_LENGTH:], entry[:_ETAG_LENGTH].decode()), epoch
+
+
+def store(organization_id: UUID, key: str, data: Any, epoch: bytes | None) -> Answer:
+    """The answer made of `data`, remembered under the epoch that was read before the data."""
+    body = dumps(envelope(data))
+    answer = Answer(body, etag_of_bytes(body))
+    if len(body) <= LARGEST_CACHED:
+        _cache.store(str(organization_id), key, answer.etag.encode() + body, epoch)
+    return answer
+
+
+def resolve_version(prompt: Prompt, *, version: int | None = None, label: str | None = None) -> PromptVersion:
+    """The version asked for: by number, else by label, else `production` when it is set, else the current one.
+
+    No query for the current version of a prompt of `with_current`. Raises BadRequest when both are given, NotFound.
+    """
+    if version is not None and label is not None:
+        raise BadRequest("Give either version or label.", details={"label": "Not together with version."})
+    if label is not None and label not in prompt.labels:
+        raise NotFound(f"The prompt has no label {label}.", details={"label": "No such label."})
+    number = version if version is not None else prompt.labels.get(label or PRODUCTION)
+    if number is None or number == prompt.current_version.version_number:
+        return prompt.current_version
+    found = PromptVersion.objects.filter(prompt=prompt, version_number=number).first()
+    if found is None:
+        raise NotFound(f"The prompt has no version {number}.", details={"version": "No such version."})
+    return found
+
+
+def load_by_slug(organization_id: UUID, slug: str, *, version: int | None, label: str | None) -> dict[str, Any]:
+    """One or two queries; raises NotFound, also for an inactive prompt."""
+    prompts = Prompt.objects.for_organization(organization_id).alive().with_current()
+    prompt = prompts.filter(slug=slug, is_active=True).first()
+    if prompt is None:
+        raise NotFound("No such object.")
+    return published_prompt(prompt, resolve_version(prompt, version=version, label=label))
+
+
+def load_bundle(organization_id: UUID, label: str) -> dict[str, Any]:
+    """Slug → prompt for every active prompt with this label, in two queries."""
+    prompts = Prompt.objects.for_organization(organization_id).alive().with_current()
+    found = list(prompts.filter(is_active=True, label_set__name=label).order_by("slug", "id"))
+    versions = {
+        version.prompt_id: version for version in PromptVersion.objects.filter(prompt__in=found, label_set__name=label)
+    }
+    return {
+        "label": label,
+        "prompts": {
+            prompt.slug: published_prompt(prompt, versions[prompt.id]) for prompt in found if prompt.id in versions
+        },
+    }
+
+
+def published_prompt(prompt: Prompt, version: PromptVersion) -> dict[str, Any]:
+    """A prompt as programs read it, with the content of this version."""
+    return {
+        "id": prompt.id,
+        "organization_id": prompt.organization_id,
+        "slug": prompt.slug,
+        "name": prompt.name,
+        "type": prompt.type,
+        "version": version.version_number,
+        "version_id": version.id,
+        **version_definition(version),
+        "labels": prompt.labels,
+        "tags": prompt.tags,
+    }
+
+
+def version_definition(version: PromptVersion) -> dict[str, Any]:
+    """What a version says to a model."""
+    return {
+        "content": version.content,
+        "messages": version.messages,
+        "format": version.format,
+        "model_id": version.model_id,
+        "parameters": version.parameters,
+        "tools": version.tools,
+        "response_schema": version.response_schema,
+        "variables_schema": version.variables_schema,
+        "variables": version.variables,
+    }

@@ -1,0 +1,87 @@
+"""Versions: made one after the other under a lock of their prompt, never changed, never numbered twice."""
+
+from typing import Any, cast
+
+from django.db import transaction
+
+from apps.prompts.models import Prompt, PromptVersion
+from apps.prompts.published import forget
+from apps.prompts.services.definition import Definition, check_definition, definition_of, require_type
+from apps.users.models import User
+from everquant.api.envelope import dumps
+from everquant.db import lock_for_update
+
+
+def new_version(
+    *, prompt: Prompt, number: int, definition: Definition, message: str, created_by: User | None
+) -> PromptVersion:
+    """An unsaved version with its variables; raises BadRequest when the definition is not valid."""
+    variables = check_definition(definition)
+    return PromptVersion(
+        organization_id=prompt.organization_id,
+        prompt=prompt,
+        version_number=number,
+        variables=variables,
+        message=message,
+        created_by=created_by,
+        **definition,
+    )
+
+
+@transaction.atomic
+def create_version(
+    *, prompt: Prompt, changes: Definition, message: str = "", created_by: User | None, even_if_equal: bool = True
+) -> PromptVersion:
+    """The next version: the current one with `changes`. It becomes current.
+
+    With `even_if_equal` false, changes that change nothing make no version, and the current one is answered.
+    Concurrent calls wait for each other and get distinct numbers. Raises BadRequest.
+    """
+    locked = lock_for_update(Prompt.objects, pk=prompt.pk)
+    current = locked.current_version
+    definition = cast("Definition", {**definition_of(current), **changes})
+    _drop_other_body(definition, changes)
+    require_type(definition, prompt.type)
+    if not even_if_equal and _equals(current, definition):
+        return cast("PromptVersion", current)
+    version = new_version(
+        prompt=prompt,
+        number=current.version_number + 1,
+        definition=definition,
+        message=message,
+        created_by=created_by,
+    )
+    version.save(force_insert=True)
+    prompt.current_version = version
+    prompt.save_fields("current_version")
+    forget(prompt.organization_id)
+    return version
+
+
+def _drop_other_body(definition: Definition, changes: Definition) -> None:
+    if changes.get("messages") is not None and "content" not in changes:
+        definition["content"] = None
+    if changes.get("content") is not None and "messages" not in changes:
+        definition["messages"] = None
+
+
+def _equals(version: PromptVersion, definition: Definition) -> bool:
+    return dumps(_comparable(definition_of(version))) == dumps(_comparable(definition))
+
+
+def _comparable(definition: Definition) -> list[Any]:
+    model = definition["model"]
+    return [*(value for name, value in sorted(definition.items()) if name != "model"), model and model.pk]
+
+
+@transaction.atomic
+def restore_version(
+    *, prompt: Prompt, version: PromptVersion, message: str = "", created_by: User | None
+) -> PromptVersion:
+    """A new version that says what an older one said."""
+    return create_version(
+        prompt=prompt,
+        changes=definition_of(version),
+        message=message or f"Restored version {version.version_number}",
+        created_by=created_by,
+    )

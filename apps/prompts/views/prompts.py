@@ -1,0 +1,217 @@
+"""Prompts as resources, and the ways in which programs read them."""
+
+from typing import Any, ClassVar, cast
+
+from django.db import transaction
+from django.http import HttpResponse
+from django.urls import reverse
+from drf_spectacular.utils import OpenApiParameter, extend_schema
+from rest_framework.exceptions import ValidationError
+from rest_framework.request import Request
+from rest_framework.response import Response
+
+from apps.prompts import published, services
+from apps.prompts import serializers as shapes
+from apps.prompts.filters import PromptFilter
+from apps.prompts.models import LABEL, LABEL_LENGTH, PRODUCTION, SLUG, SLUG_LENGTH, Prompt
+from apps.prompts.rendering import PromptError
+from apps.prompts.services.transfer import MAX_PROMPTS
+from apps.users.tenancy import ResourceViewSet
+from everquant.api.conditional import matches
+from everquant.api.errors import BadRequest, NotFound
+from everquant.api.pagination import integer_parameter
+from everquant.api.serializers import EmptySerializer
+
+MAX_VERSION = 2**31 - 1
+_FIELDS = frozenset({"slug", "name", "description", "tags", "is_active"})
+_READS = frozenset({"list", "retrieve", "export", "render"})
+_LABEL_SCHEMA = {
+    "type": "string",
+    "maxLength": LABEL_LENGTH,
+    "pattern": LABEL.regex.pattern.replace("\\A", "^").replace("\\Z", "$"),
+}
+_VERSION_SCHEMA = {"type": "integer", "minimum": 1, "maximum": MAX_VERSION}
+_LABEL = OpenApiParameter("label", _LABEL_SCHEMA, description="The version that this label names.")
+_VERSION = OpenApiParameter("version", _VERSION_SCHEMA, description="The version of this number.")
+
+
+class PromptViewSet(ResourceViewSet):
+    queryset = Prompt.objects.all()
+    serializer_class = shapes.PromptSerializer
+    filterset_class = PromptFilter
+    search_fields: ClassVar[list[str]] = ["slug", "name", "description"]
+    ordering_fields: ClassVar[list[str]] = ["name", "slug", "created_at", "updated_at"]
+    permissions = {
+        "list": "prompts:read",
+        "retrieve": "prompts:read",
+        "create": "prompts:create",
+        "update": "prompts:update",
+        "partial_update": "prompts:update",
+        "destroy": "prompts:delete",
+        "undelete": "prompts:delete",
+        "duplicate": "prompts:create",
+        "render": "prompts:read",
+        "by_slug": "prompts:read",
+        "bundle": "prompts:read",
+        "export": "prompts:read",
+        "import_": "prompts:create",
+    }
+    query_parameters = {
+        "by_slug": frozenset({"label", "version"}),
+        "bundle": frozenset({"label"}),
+        "export": frozenset({"folder", "tag"}),
+    }
+    input_serializer_classes = {
+        "create": shapes.PromptInputSerializer,
+        "update": shapes.PromptInputSerializer,
+        "partial_update": shapes.PromptInputSerializer,
+        "duplicate": shapes.DuplicateSerializer,
+        "render": shapes.RenderSerializer,
+        "import_": shapes.ImportSerializer,
+        "undelete": EmptySerializer,
+    }
+    output_serializer_classes = {
+        "by_slug": shapes.PublishedPromptSerializer,
+        "bundle": shapes.BundleSerializer,
+        "export": shapes.ExportSerializer,
+        "import_": shapes.ImportResultSerializer,
+        "render": shapes.RenderedSerializer,
+    }
+
+    def refine(self, queryset: Any) -> Any:
+        """Locked rows are read without joins: a row that changed while it was waited for would be lost with them."""
+        if self.action in _READS:
+            queryset = queryset.with_current()
+        return queryset if self.action in {"list", "undelete"} else queryset.alive()
+
+    def perform_create(self, data: dict[str, Any]) -> Prompt:
+        fields, definition, rest = _split(data)
+        return services.create_prompt(
+            organization_id=self.principal.organization_id,
+            definition=definition,
+            created_by=cast("Any", self.request.user),
+            **fields,
+            **rest,
+        )
+
+    def perform_update(self, instance: Prompt, data: dict[str, Any]) -> Prompt:
+        fields, definition, rest = _split(data)
+        if rest.get("type", instance.type) != instance.type:
+            raise ValidationError({"type": ["The type of a prompt does not change."]})
+        return services.update_prompt(
+            prompt=instance,
+            fields=fields,
+            changes=definition,
+            message=rest.get("message", ""),
+            updated_by=cast("Any", self.request.user),
+        )
+
+    def perform_destroy(self, instance: Prompt) -> None:
+        services.delete_prompt(prompt=instance)
+
+    @transaction.atomic
+    def undelete(self, request: Request, **kwargs: Any) -> Response:
+        """Bring a deleted prompt back."""
+        self.validated()
+        return self.answer(services.undelete_prompt(prompt=self.get_object_for_write()))
+
+    @extend_schema(responses={201: shapes.PromptSerializer})
+    @transaction.atomic
+    def duplicate(self, request: Request, **kwargs: Any) -> Response:
+        """A new prompt from the current version of this one."""
+        data = self.validated()
+        copy = services.duplicate_prompt(prompt=self.get_object(), created_by=cast("Any", request.user), **data)
+        return self.answer(copy, status=201, headers={"Location": reverse("prompt-detail", args=[copy.pk])})
+
+    def render(self, request: Request, **kwargs: Any) -> Response:
+        """The prompt with these variables, without calling a model."""
+        data = self.validated()
+        prompt = self.get_object()
+        version = published.resolve_version(prompt, version=data.get("version"), label=data.get("label"))
+        try:
+            messages = version.compiled().render_messages(data["variables"])
+        except PromptError as error:
+            raise BadRequest(error.message, details=error.details) from error
+        return Response(
+            {
+                "prompt_id": prompt.id,
+                "version_number": version.version_number,
+                "content": messages[0]["content"] if prompt.type == Prompt.Type.TEXT else None,
+                "messages": messages,
+            }
+        )
+
+    @extend_schema(parameters=[_LABEL, _VERSION])
+    def by_slug(self, request: Request, slug: str) -> HttpResponse:
+        """The version that a label or a number names; without either `production`, else the current version."""
+        if len(slug) > SLUG_LENGTH or SLUG.regex.match(slug) is None:
+            raise NotFound("No such object.")
+        label = _label_parameter(request)
+        version = integer_parameter(request, "version", 0, MAX_VERSION) or None
+        if label and version:
+            raise ValidationError({"label": ["Give either version or label."]})
+        organization_id = self.principal.organization_id
+        key = f"slug:{slug}:{version or ''}:{label or ''}"
+        answer, epoch = published.read(organization_id, key)
+        if answer is None:
+            data = published.load_by_slug(organization_id, slug, version=version, label=label)
+            answer = published.store(organization_id, key, data, epoch)
+        return _ready(request, answer)
+
+    @extend_schema(parameters=[_LABEL])
+    def bundle(self, request: Request) -> HttpResponse:
+        """Every active prompt with the label (`production` by default), in one answer."""
+        label = _label_parameter(request) or PRODUCTION
+        organization_id = self.principal.organization_id
+        key = f"bundle:{label}"
+        answer, epoch = published.read(organization_id, key)
+        if answer is None:
+            answer = published.store(organization_id, key, published.load_bundle(organization_id, label), epoch)
+        return _ready(request, answer)
+
+    @extend_schema(parameters=[OpenApiParameter("folder", str), OpenApiParameter("tag", str)])
+    def export(self, request: Request) -> Response:
+        """Prompts with all versions and labels as one document that `import` takes."""
+        prompts = self.get_queryset().order_by("slug", "id")
+        if "folder" in request.query_params:
+            prompts = prompts.in_folder(request.query_params["folder"])
+        if "tag" in request.query_params:
+            prompts = prompts.filter(tags__contains=[request.query_params["tag"]])
+        return Response(services.export_prompts(prompts[: MAX_PROMPTS + 1]))
+
+    @transaction.atomic
+    def import_(self, request: Request) -> Response:
+        """Make the prompts of a document, all or none."""
+        data = self.validated()
+        outcomes = services.import_prompts(
+            organization_id=self.principal.organization_id,
+            prompts=data["prompts"],
+            on_conflict=services.OnConflict(data["on_conflict"]),
+            imported_by=cast("Any", request.user),
+            may_update=self.principal.can("prompts:update"),
+            may_move_protected=self.principal.can("prompts:protect"),
+        )
+        return Response({"prompts": outcomes})
+
+
+def _split(data: dict[str, Any]) -> tuple[dict[str, Any], services.Definition, dict[str, Any]]:
+    """A checked body as fields of the prompt, the definition of a version, and the rest."""
+    fields = {name: value for name, value in data.items() if name in _FIELDS}
+    definition = {name: value for name, value in data.items() if name in services.DEFAULTS}
+    rest = {name: value for name, value in data.items() if name not in fields and name not in definition}
+    return fields, cast("services.Definition", definition), rest
+
+
+def _label_parameter(request: Request) -> str | None:
+    label: str | None = request.query_params.get("label")
+    if label is not None and (len(label) > LABEL_LENGTH or LABEL.regex.match(label) is None):
+        raise ValidationError({"label": [str(LABEL.message)]})
+    return label
+
+
+def _ready(request: Request, answer: published.Answer) -> HttpResponse:
+    headers = {"ETag": answer.etag, "Cache-Control": "private, no-cache"}
+    known = request.META.get("HTTP_IF_NONE_MATCH")
+    if known and matches(known, answer.etag):
+        return HttpResponse(status=304, headers=headers)
+    return HttpResponse(answer.body, content_type="application/json", headers=headers)
