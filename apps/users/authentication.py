@@ -7,13 +7,12 @@ from uuid import UUID
 from django.utils import timezone
 from drf_spectacular.extensions import OpenApiAuthenticationExtension
 from rest_framework.authentication import BaseAuthentication
-from rest_framework_simplejwt.exceptions import ExpiredTokenError, TokenError
 
 from apps.users.access import principal_of_api_key, principal_of_session
 from apps.users.models import ApiKey, User
 from apps.users.models.access import API_KEY_PREFIX
 from apps.users.principal import Principal
-from apps.users.tokens import REQUIRED_CLAIMS, AccessToken
+from apps.users.tokens import AccessToken, read_token
 from everquant.api.errors import Unauthorized
 
 MAX_CREDENTIAL_LENGTH = 4096
@@ -51,15 +50,8 @@ def principal_of_credential(credential: str) -> Principal:
 
 
 def _ids_in(credential: str) -> tuple[UUID, UUID, UUID]:
-    try:
-        claims = AccessToken(credential).payload  # type: ignore[arg-type] # simplejwt takes the encoded text
-    except ExpiredTokenError:
-        raise Unauthorized("The access token has expired.") from None
-    except TokenError:
-        raise Unauthorized("The access token is not valid.") from None
-    if any(name not in claims for name in REQUIRED_CLAIMS):
-        raise Unauthorized("The access token is not valid.")
-    return UUID(claims["user_id"]), UUID(claims["organization_id"]), UUID(claims["sid"])
+    token = read_token(AccessToken, credential)
+    return UUID(token["user_id"]), UUID(token["organization_id"]), token.session_id
 
 
 def _user_of(principal: Principal) -> User:

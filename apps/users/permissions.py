@@ -63,6 +63,7 @@ ROLE_PERMISSIONS: dict[str, frozenset[str]] = {
 }
 
 AUTHENTICATED = "authenticated"
+PERSON = "person"  # signed in; not an API key
 PUBLIC = "public"
 
 
@@ -77,4 +78,6 @@ class HasPermission(BasePermission):
             return True
         if request.auth is None or needed is None:
             return False
+        if needed == PERSON:
+            return request.auth.session_id is not None
         return needed == AUTHENTICATED or needed in request.auth.permissions

@@ -8,7 +8,7 @@ from django.http import Http404
 from rest_framework.request import Request
 from rest_framework.response import Response
 
-from apps.users.permissions import AUTHENTICATED, PERMISSIONS, PUBLIC, HasPermission
+from apps.users.permissions import AUTHENTICATED, PERMISSIONS, PERSON, PUBLIC, HasPermission
 from apps.users.principal import Principal
 from everquant.api.conditional import etag_of, require_match
 from everquant.api.views import ApiViewSet
@@ -40,7 +40,7 @@ class PermissionViewSet(ApiViewSet):
             overridden = _SEALED & set(vars(cls))
             if overridden:
                 raise TypeError(f"{cls.__name__} overrides what guards tenants: {', '.join(sorted(overridden))}")
-        unknown = set(cls.permissions.values()) - set(PERMISSIONS) - {AUTHENTICATED, PUBLIC}
+        unknown = set(cls.permissions.values()) - set(PERMISSIONS) - {AUTHENTICATED, PERSON, PUBLIC}
         if unknown:
             raise TypeError(f"{cls.__name__} names unknown permissions: {', '.join(sorted(unknown))}")
 
@@ -55,8 +55,10 @@ class TenantViewSet(PermissionViewSet):
     A subclass declares `queryset` (of a tenant-scoped model), `serializer_class`, `permissions` and filters, names in
     `http_method_names`/its routes what it offers, and overrides `perform_create`, `perform_update`,
     `perform_destroy` (service calls) or `refine` (joins and annotations); never the scoping.
+    `object_key` is the column that the id in the path is looked up in.
     """
 
+    object_key: ClassVar[str] = "pk"
     lookup_value_converter = "uuid"
 
     def refine(self, queryset: Any) -> Any:
@@ -71,7 +73,7 @@ class TenantViewSet(PermissionViewSet):
     def get_object(self) -> Any:
         """The object in the path, or Http404. Filters of the list do not apply."""
         try:
-            return self.get_queryset().get(pk=self.kwargs["pk"])
+            return self.get_queryset().get(**{self.object_key: self.kwargs["pk"]})
         except self.get_queryset().model.DoesNotExist:
             raise Http404 from None
 
@@ -79,7 +81,7 @@ class TenantViewSet(PermissionViewSet):
         """The object, locked, once `If-Match` (if given) has matched what a read answers; needs a transaction."""
         queryset = self.get_queryset()
         try:
-            instance = queryset.select_for_update(of=("self",)).get(pk=self.kwargs["pk"])
+            instance = queryset.select_for_update(of=("self",)).get(**{self.object_key: self.kwargs["pk"]})
         except queryset.model.DoesNotExist:
             raise Http404 from None
         self.check_if_match(instance)
@@ -88,13 +90,18 @@ class TenantViewSet(PermissionViewSet):
     def check_if_match(self, instance: Any) -> None:
         header = self.request.headers.get("If-Match")
         if header:
-            serializer: Any = self.output_serializer_classes.get("retrieve", self.serializer_class)
-            require_match(header, etag_of(serializer(instance, context=self.get_serializer_context()).data))
+            require_match(header, self.etag_of_read(instance))
+
+    @property
+    def read_serializer_class(self) -> Any:
+        return self.output_serializer_classes.get("retrieve", self.serializer_class)
+
+    def etag_of_read(self, instance: Any) -> str:
+        """The ETag with which a read answers this object, whatever the current action answers."""
+        return etag_of(self.read_serializer_class(instance, context=self.get_serializer_context()).data)
 
     def perform_create(self, data: dict[str, Any]) -> Any:
-        return self.queryset.model.objects.create(
-            organization_id=self.principal.organization_id, **data
-        )
+        return self.queryset.model.objects.create(organization_id=self.principal.organization_id, **data)
 
     def perform_update(self, instance: Any, data: dict[str, Any]) -> Any:
         for name, value in data.items():
@@ -124,7 +131,10 @@ class CreateMixin:
     @transaction.atomic
     def create(self: Any, request: Request, *args: Any, **kwargs: Any) -> Response:
         instance = self.perform_create(self.validated())
-        return self.answer(instance, status=201, headers={"Location": self.location_of(instance)})
+        headers = {"Location": self.location_of(instance)}
+        if self.get_output_serializer_class() is not self.read_serializer_class:
+            headers["ETag"] = self.etag_of_read(instance)
+        return self.answer(instance, status=201, headers=headers)
 
 
 class UpdateMixin:

@@ -1,19 +1,21 @@
 """Access and refresh tokens: the design's claims over simplejwt, signed by the first of JWT_SECRET, read by any."""
 
 from functools import cache
-from typing import Any, Self
+from typing import Any, Self, TypeVar
 from uuid import UUID
 
 from django.conf import settings
 from rest_framework_simplejwt.backends import TokenBackend
-from rest_framework_simplejwt.exceptions import TokenBackendError
+from rest_framework_simplejwt.exceptions import ExpiredTokenError, TokenBackendError, TokenError
 from rest_framework_simplejwt.tokens import AccessToken as SimpleAccessToken
 from rest_framework_simplejwt.tokens import RefreshToken as SimpleRefreshToken
 from rest_framework_simplejwt.tokens import Token
 
 from apps.users.models import Membership, Session
+from everquant.api.errors import Unauthorized
 
-REQUIRED_CLAIMS = ("user_id", "organization_id", "email", "role", "sid")
+_ID_CLAIMS = ("user_id", "organization_id", "sid")
+_TEXT_CLAIMS = ("email", "role", "jti")
 
 
 class RotatingBackend(TokenBackend):
@@ -67,3 +69,24 @@ class AccessToken(_Claims, SimpleAccessToken):
 
 class RefreshToken(_Claims, SimpleRefreshToken):  # type: ignore[misc] # simplejwt mixes its own bases so
     pass
+
+
+_Read = TypeVar("_Read", AccessToken, RefreshToken)
+
+
+def read_token(kind: type[_Read], encoded: str) -> _Read:
+    """The verified token, its claims of the right types; raises Unauthorized."""
+    invalid = Unauthorized(f"The {kind.token_type} token is not valid.")
+    try:
+        token = kind(encoded)  # type: ignore[arg-type] # simplejwt takes the encoded text
+    except ExpiredTokenError:
+        raise Unauthorized(f"The {kind.token_type} token has expired.") from None
+    except (TokenError, TypeError, ValueError, OverflowError):  # the last three: claims of the wrong type
+        raise invalid from None
+    try:
+        ids = [str(UUID(token.payload[name])) for name in _ID_CLAIMS]
+    except (KeyError, TypeError, ValueError, AttributeError):
+        raise invalid from None
+    if ids != [token[name] for name in _ID_CLAIMS] or not all(isinstance(token.get(n), str) for n in _TEXT_CLAIMS):
+        raise invalid
+    return token

@@ -5,7 +5,9 @@ from operator import and_, or_
 from typing import Any
 
 from django.db.models import Q, QuerySet
+from django_filters import TypedChoiceFilter
 from django_filters.rest_framework import DjangoFilterBackend
+from drf_spectacular.utils import extend_schema_field
 from rest_framework.exceptions import ValidationError
 from rest_framework.filters import BaseFilterBackend
 
@@ -15,6 +17,15 @@ MAX_SEARCH_WORDS = 10
 
 class StrictFilterBackend(DjangoFilterBackend):
     """The view's `filterset_class`; a value that does not parse is a 400 naming the parameter."""
+
+
+@extend_schema_field({"type": "boolean"})
+class TrueFalseFilter(TypedChoiceFilter):
+    """`true` or `false`; django-filter's BooleanFilter would pass over anything else."""
+
+    def __init__(self, **options: Any) -> None:
+        choices = (("true", "true"), ("false", "false"))
+        super().__init__(choices=choices, coerce=lambda value: value == "true", **options)
 
 
 class SearchBackend(BaseFilterBackend):

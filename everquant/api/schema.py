@@ -2,6 +2,8 @@
 
 from typing import Any
 
+from django.core.validators import RegexValidator
+from drf_spectacular.extensions import OpenApiSerializerFieldExtension
 from drf_spectacular.openapi import AutoSchema
 
 ERROR_CODES = {
@@ -23,6 +25,23 @@ ERROR_CODES = {
 }
 _EVERYWHERE = ("400", "401", "403", "404", "405", "413", "415", "429", "500", "503")
 _JSON = "application/json"
+_ANY_TEXT = r"^[^\u0000]*$"
+_VISIBLE_TEXT = r"^[^\u0000]*[^\s\u0000-\u001f][^\u0000]*$"
+
+
+class StrictCharFieldSchema(OpenApiSerializerFieldExtension):
+    """Says in the schema of requests what text is refused: NUL, and blank where it may not be."""
+
+    target_class = "everquant.api.serializers.StrictCharField"
+    match_subclasses = True
+
+    def map_serializer_field(self, auto_schema: Any, direction: str) -> Any:
+        field = self.target
+        schema = auto_schema._map_serializer_field(field, direction, bypass_extensions=True)
+        if direction != "request" or any(isinstance(check, RegexValidator) for check in field.validators):
+            return schema
+        any_text = field.allow_blank or not field.trim_whitespace
+        return {**schema, "pattern": _ANY_TEXT if any_text else _VISIBLE_TEXT}
 
 
 class EnvelopeSchema(AutoSchema):
@@ -50,7 +69,10 @@ class EnvelopeSchema(AutoSchema):
 def describe_envelopes(result: dict[str, Any], generator: Any, request: Any, public: bool) -> dict[str, Any]:
     """Spectacular's postprocessing hook: wraps every success in the envelope and adds the errors."""
     components = result.setdefault("components", {})
-    components.setdefault("schemas", {})["Error"] = _error_schema()
+    for name, schema in components.setdefault("schemas", {}).items():
+        if name.endswith("Request") and schema.get("type") == "object":
+            schema.setdefault("additionalProperties", False)
+    components["schemas"]["Error"] = _error_schema()
     components["responses"] = {code: _error_response(code) for code in ERROR_CODES.values()}
     for path, operations in result["paths"].items():
         for method, operation in operations.items():
@@ -66,6 +88,9 @@ def _describe(path: str, method: str, operation: dict[str, Any]) -> None:
         if status.startswith("2") and content:
             content["schema"] = _wrapped(content["schema"])
     errors = [*_EVERYWHERE]
+    if method == "get" and "{" in path:
+        operation.setdefault("parameters", []).append(_header("If-None-Match", "An ETag that the client has."))
+        responses.setdefault("304", {"description": "Unchanged since the ETag in If-None-Match."})
     if method in {"put", "patch", "delete"}:
         errors += ["409", "412"]
         operation.setdefault("parameters", []).append(_header("If-Match", "The ETag that the object must still have."))

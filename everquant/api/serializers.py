@@ -1,5 +1,6 @@
 """Serializer bases that refuse what they do not know, and name it."""
 
+import re
 from typing import Any
 
 from django.db import models
@@ -39,6 +40,17 @@ class StrictCharField(serializers.CharField):
         return str(super().to_internal_value(data))
 
 
+class StrictUUIDField(serializers.UUIDField):
+    """An id in its usual form: DRF would take integers, URNs and bare digits too."""
+
+    _form = re.compile(r"[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}")
+
+    def to_internal_value(self, data: Any) -> Any:
+        if not isinstance(data, str) or not self._form.fullmatch(data):
+            self.fail("invalid", value=data)
+        return super().to_internal_value(data)
+
+
 class StrictIntegerField(serializers.IntegerField):
     """Whole JSON numbers only: DRF would take strings and booleans too."""
 
@@ -64,6 +76,7 @@ class StrictModelSerializer(StrictSerializer, serializers.ModelSerializer):
         **serializers.ModelSerializer.serializer_field_mapping,
         models.CharField: StrictCharField,
         models.TextField: StrictCharField,
+        models.UUIDField: StrictUUIDField,
         models.IntegerField: StrictIntegerField,
         models.PositiveIntegerField: StrictIntegerField,
         models.PositiveSmallIntegerField: StrictIntegerField,
@@ -84,7 +97,7 @@ class ScopedField(serializers.PrimaryKeyRelatedField):
     default_error_messages = {"does_not_exist": "No such object.", "incorrect_type": "Must be an id."}
 
     def __init__(self, **kwargs: Any) -> None:
-        kwargs.setdefault("pk_field", serializers.UUIDField(format="hex_verbose"))
+        kwargs.setdefault("pk_field", StrictUUIDField())
         super().__init__(**kwargs)
 
     def get_queryset(self) -> Any:

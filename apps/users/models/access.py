@@ -1,6 +1,7 @@
 import hashlib
 import secrets
 from datetime import datetime, timedelta
+from typing import Any, ClassVar
 
 from auditlog.registry import auditlog
 from django.contrib.postgres.fields import ArrayField
@@ -8,10 +9,13 @@ from django.core import signing
 from django.db import models
 from django.utils import timezone
 
-from apps.organizations.models import Organization, TenantModel
+from apps.organizations.models import Organization, TenantModel, TenantQuerySet
 from apps.users.models.people import User
 from apps.users.permissions import Role
+from everquant.api.errors import Conflict
 from everquant.db import BaseModel
+
+_KEPT_FOR = timedelta(days=30)
 
 API_KEY_PREFIX = "eq_"
 INVITATION_LIFETIME = timedelta(days=7)
@@ -41,6 +45,11 @@ class Session(BaseModel):
     def __str__(self) -> str:
         return f"{self.user_id} since {self.created_at:%Y-%m-%d %H:%M}"
 
+    @classmethod
+    def purge(cls) -> int:
+        """Delete the sign-ins that expired more than a day ago; how many."""
+        return cls.objects.filter(expires_at__lt=timezone.now() - timedelta(days=1)).delete()[0]
+
 
 class Invitation(TenantModel):
     """An offer of a role to an e-mail address. Its token is signed, not stored; the row decides whether it holds."""
@@ -66,9 +75,23 @@ class Invitation(TenantModel):
     def __str__(self) -> str:
         return f"{self.email} as {self.role}"
 
+    @classmethod
+    def purge(cls) -> int:
+        """Delete the invitations that nobody accepted, 30 days after their end; how many."""
+        ended_before = timezone.now() - _KEPT_FOR
+        return cls.objects.filter(accepted_at__isnull=True, expires_at__lt=ended_before).delete()[0]
+
     @property
     def is_open(self) -> bool:
         return self.accepted_at is None and self.revoked_at is None and self.expires_at > timezone.now()
+
+    def revoke(self) -> None:
+        """Its token is good no more; raises Conflict once it has been accepted."""
+        if self.accepted_at is not None:
+            raise Conflict("The invitation has been accepted; remove the member instead.")
+        if self.revoked_at is None:
+            self.revoked_at = timezone.now()
+            self.save_fields("revoked_at")
 
     @property
     def token(self) -> str:
@@ -78,6 +101,12 @@ class Invitation(TenantModel):
     def id_in_token(token: str) -> str:
         """The invitation's id; raises django.core.signing.BadSignature."""
         return str(signing.loads(token, salt=_INVITATION_SALT, max_age=INVITATION_LIFETIME))
+
+
+class ApiKeyQuerySet(TenantQuerySet):
+    def unrevoked(self) -> "ApiKeyQuerySet":
+        """Those that nobody has ended: good or expired."""
+        return self.filter(models.Q(revoked_at__isnull=True) | models.Q(revoked_at__gt=timezone.now()))
 
 
 class ApiKey(TenantModel):
@@ -95,6 +124,8 @@ class ApiKey(TenantModel):
     last_used_at = models.DateTimeField(null=True, blank=True, editable=False)
     revoked_at = models.DateTimeField(null=True, blank=True, editable=False)
 
+    objects: ClassVar[Any] = ApiKeyQuerySet.as_manager()
+
     class Meta:
         ordering = ["-created_at", "-id"]
 
@@ -110,6 +141,12 @@ class ApiKey(TenantModel):
         secret = API_KEY_PREFIX + secrets.token_urlsafe(32)
         self.prefix, self.key_hash = secret[:10], self.hash(secret)
         return secret
+
+    def revoke(self, at: datetime) -> None:
+        """No longer usable from `at` on; an earlier end stays."""
+        if self.revoked_at is None or self.revoked_at > at:
+            self.revoked_at = at
+            self.save_fields("revoked_at")
 
     def is_usable(self, now: datetime) -> bool:
         return (self.revoked_at is None or self.revoked_at > now) and (self.expires_at is None or self.expires_at > now)

@@ -1,0 +1,24 @@
+from django.core.validators import RegexValidator
+from rest_framework import serializers
+
+from apps.organizations.models import Organization
+from everquant.api.serializers import StrictCharField, StrictModelSerializer
+
+MAX_PROTECTED_LABELS = 50
+
+
+class OrganizationSerializer(StrictModelSerializer):
+    name = StrictCharField(max_length=200)
+    protected_labels = serializers.ListField(
+        child=StrictCharField(max_length=64, validators=[RegexValidator(r"^[a-z0-9][a-z0-9._-]*\Z")]),
+        max_length=MAX_PROTECTED_LABELS,
+        help_text="Labels of prompts that only those with prompts:protect may move.",
+    )
+
+    class Meta:
+        model = Organization
+        fields = ["id", "name", "slug", "is_active", "protected_labels", "created_at", "updated_at"]
+        read_only_fields = ["slug", "is_active"]
+
+    def validate_protected_labels(self, labels: list[str]) -> list[str]:
+        return list(dict.fromkeys(labels))

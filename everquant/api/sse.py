@@ -1,0 +1,46 @@
+"""Server-Sent Events: how they are written, and an answer that tells when its reader has gone."""
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+from django.http import StreamingHttpResponse
+
+from everquant.api.envelope import dumps
+
+CONTENT_TYPE = "text/event-stream"
+HEARTBEAT_S = 15.0
+HEARTBEAT = b": waiting\n\n"
+
+
+def encode_event(number: int, name: str, data: Any) -> bytes:
+    """One event; JSON has no line breaks, so that its data is one line."""
+    return b"id: %d\nevent: %b\ndata: %b\n\n" % (number, name.encode(), dumps(data))
+
+
+class _Parts:
+    """The body of the answer. Ends once: when it was read to its end, or when the server closes it before."""
+
+    def __init__(self, parts: Iterator[bytes], on_end: Callable[[], None]) -> None:
+        self._parts = parts
+        self._on_end = on_end
+
+    def __iter__(self) -> Iterator[bytes]:
+        return self
+
+    def __next__(self) -> bytes:
+        try:
+            return next(self._parts)
+        except BaseException:
+            self._on_end()
+            raise
+
+    def close(self) -> None:
+        self._on_end()
+
+
+def event_stream(parts: Iterator[bytes], on_end: Callable[[], None]) -> StreamingHttpResponse:
+    """The answer; `on_end` is called at least once, whether its reader stayed or not, and may be called again."""
+    response = StreamingHttpResponse(_Parts(parts, on_end), content_type=CONTENT_TYPE)
+    response.headers["Cache-Control"] = "no-cache, no-transform"
+    response.headers["X-Accel-Buffering"] = "no"
+    return response
