@@ -26,7 +26,7 @@ from apps.models.providers.registry import build_adapter
 from apps.organizations.models import Organization
 from everquant.api.errors import BadRequest, Conflict
 from everquant.db import assert_no_transaction, release_connection
-from everquant.encryption import DecryptionError, decrypt
+from everquant.encryption import DecryptionError, decrypt, rotate
 
 CHECK_TIMEOUT_S = 20.0
 CHECK_MAX_TOKENS = 16
@@ -270,3 +270,24 @@ def _call(provider: Provider, request: ModelRequest, *, is_chat: bool = True) ->
 
 def _milliseconds_since(started_at: float) -> int:
     return round((time.monotonic() - started_at) * 1000)
+
+
+def rotate_provider_keys() -> tuple[int, list[Provider]]:
+    """Encrypt each provider's key with the first of ENCRYPTION_KEYS: how many, and those that no key opens.
+
+    One row at a time, locked against a concurrent change of its key. Nothing is audited: no secret changes.
+    """
+    rotated, unreadable = 0, []
+    for pk in Provider.objects.filter(encrypted_api_key__isnull=False).values_list("pk", flat=True):
+        with transaction.atomic():
+            provider = Provider.objects.select_for_update().get(pk=pk)
+            if provider.encrypted_api_key is None:
+                continue
+            try:
+                again = rotate(provider.encrypted_api_key)
+            except DecryptionError:
+                unreadable.append(provider)
+                continue
+            Provider.objects.filter(pk=pk).update(encrypted_api_key=again)
+            rotated += 1
+    return rotated, unreadable

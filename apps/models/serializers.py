@@ -1,0 +1,175 @@
+"""Providers and models as they are read and written. A provider's key is written and never read."""
+
+from typing import Any
+
+from rest_framework import serializers
+from rest_framework.exceptions import ValidationError
+
+from apps.models.models import MAX_FALLBACKS, Capability, LLMModel, Provider
+from apps.models.parameters import parameter_problems
+from apps.models.prices import BUCKETS, CatalogEntry, Prices, prices_of
+from apps.models.providers.address import parse_base_url
+from apps.models.services import CheckResult
+from everquant.api.serializers import (
+    JSONObjectField,
+    ScopedField,
+    StrictBooleanField,
+    StrictCharField,
+    StrictModelSerializer,
+    StrictSerializer,
+)
+
+MAX_KEY_LENGTH = 500
+
+
+class ProviderSerializer(StrictModelSerializer):
+    """`base_url` empty means the kind's own. `api_key` empty takes the key away."""
+
+    base_url = StrictCharField(max_length=500, allow_blank=True, required=False)
+    api_key = StrictCharField(write_only=True, required=False, allow_blank=True, max_length=MAX_KEY_LENGTH)
+    has_api_key = StrictBooleanField(read_only=True)
+
+    class Meta:
+        model = Provider
+        fields = [
+            "id",
+            "organization_id",
+            "kind",
+            "name",
+            "base_url",
+            "api_key",
+            "has_api_key",
+            "api_key_set_at",
+            "is_active",
+            "created_at",
+            "updated_at",
+        ]
+        read_only_fields = ["id", "organization_id", "api_key_set_at"]
+
+    def validate_base_url(self, value: str) -> str:
+        """The form only: where the host leads to is looked up by the view, outside of a transaction."""
+        if value:
+            try:
+                parse_base_url(value)
+            except ValueError as error:
+                raise ValidationError(str(error)) from None
+        return value.rstrip("/")
+
+    def validate_api_key(self, value: str) -> str:
+        if not value.isascii() or not value.isprintable():
+            raise ValidationError("Only printable ASCII characters can be sent as a key.")
+        return value
+
+
+class PricesSerializer(serializers.Serializer[Prices]):
+    """USD for a million tokens of each bucket; null is not known."""
+
+    source = serializers.ChoiceField(choices=["catalog", "override", "mixed", "free"], read_only=True)
+    input = serializers.DecimalField(max_digits=None, decimal_places=None, allow_null=True, read_only=True)
+    cached_input = serializers.DecimalField(max_digits=None, decimal_places=None, allow_null=True, read_only=True)
+    cache_write = serializers.DecimalField(max_digits=None, decimal_places=None, allow_null=True, read_only=True)
+    output = serializers.DecimalField(max_digits=None, decimal_places=None, allow_null=True, read_only=True)
+    reasoning = serializers.DecimalField(max_digits=None, decimal_places=None, allow_null=True, read_only=True)
+
+
+class FallbackField(ScopedField):
+    """A model in the request; read back as the id that its row was annotated with."""
+
+    def to_representation(self, value: Any) -> str:
+        return str(value)
+
+
+class ModelSerializer(StrictModelSerializer):
+    """`prices` is what is in force now: the override of each bucket, else the catalog's."""
+
+    provider_id = ScopedField(queryset=Provider.objects.alive(), source="provider")
+    name = StrictCharField(max_length=200, required=False)
+    default_parameters = JSONObjectField(required=False)
+    capabilities = serializers.ListField(
+        child=serializers.ChoiceField(choices=Capability.choices), required=False, max_length=len(Capability.values)
+    )
+    fallback_ids = serializers.ListField(
+        child=FallbackField(queryset=LLMModel.objects.alive()), required=False, max_length=MAX_FALLBACKS
+    )
+    prices = serializers.SerializerMethodField()
+
+    class Meta:
+        model = LLMModel
+        fields = [
+            "id",
+            "organization_id",
+            "provider_id",
+            "slug",
+            "name",
+            "provider_model_name",
+            "capabilities",
+            "context_window",
+            "max_output_tokens",
+            "default_parameters",
+            *(f"{bucket}_price_usd" for bucket in BUCKETS),
+            "prices",
+            "max_concurrency",
+            "requests_per_minute",
+            "tokens_per_minute",
+            "fallback_ids",
+            "is_active",
+            "is_default",
+            "created_at",
+            "updated_at",
+        ]
+        read_only_fields = ["id", "organization_id"]
+
+    def get_prices(self, model: LLMModel) -> Any:
+        prices = prices_of(model)
+        return PricesSerializer(prices).data if prices else None
+
+    def validate_default_parameters(self, value: dict[str, Any]) -> dict[str, Any]:
+        problems = parameter_problems(value)
+        if problems:
+            raise ValidationError({name: [problem] for name, problem in problems.items()})
+        return value
+
+    def validate_capabilities(self, value: list[str]) -> list[str]:
+        return list(dict.fromkeys(value))
+
+    def validate_fallback_ids(self, value: list[LLMModel]) -> list[LLMModel]:
+        if len(set(value)) != len(value):
+            raise ValidationError("A model is named twice.")
+        return value
+
+
+class CheckProviderSerializer(StrictSerializer):
+    """`model`: the provider's own name of the model to ask; without it the provider's first model is asked."""
+
+    model = StrictCharField(max_length=200, required=False)
+
+
+class CheckErrorSerializer(serializers.Serializer[Any]):
+    code = serializers.CharField(read_only=True)
+    message = serializers.CharField(read_only=True)
+    status = serializers.IntegerField(read_only=True, allow_null=True)
+
+
+class CheckResultSerializer(serializers.Serializer[CheckResult]):
+    """What a real call gave. Tokens are null when the provider did not say."""
+
+    is_ok = serializers.BooleanField(read_only=True)
+    model = serializers.CharField(read_only=True)
+    latency_ms = serializers.IntegerField(read_only=True)
+    text = serializers.CharField(read_only=True)
+    input_tokens = serializers.IntegerField(source="usage.input_tokens", default=None, allow_null=True, read_only=True)
+    output_tokens = serializers.IntegerField(
+        source="usage.output_tokens", default=None, allow_null=True, read_only=True
+    )
+    error = CheckErrorSerializer(read_only=True, allow_null=True)
+
+
+class CatalogEntrySerializer(serializers.Serializer[CatalogEntry]):
+    """A model of the price catalog, under its provider's name there."""
+
+    provider = serializers.CharField(read_only=True)
+    model = serializers.CharField(read_only=True)
+    name = serializers.CharField(read_only=True)
+    context_window = serializers.IntegerField(read_only=True, allow_null=True)
+    is_deprecated = serializers.BooleanField(read_only=True)
+    prices = PricesSerializer(read_only=True)
