@@ -30,6 +30,7 @@ class ApiViewSet(ViewSetMixin, GenericAPIView):
     input_serializer_classes: ClassVar[dict[str, Any]] = {}
     output_serializer_classes: ClassVar[dict[str, Any]] = {}
     rate_limit_usage: Usage | None = None
+    format_kwarg: str | None = None
     post: Any
 
     def initial(self, request: Request, *args: Any, **kwargs: Any) -> None:
