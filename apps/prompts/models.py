@@ -1,5 +1,6 @@
 """Prompts, their immutable versions, and the labels that point at versions."""
 
+import re
 from typing import Any, ClassVar, NoReturn
 
 from auditlog.registry import auditlog
@@ -19,16 +20,25 @@ from apps.prompts.rendering import CompiledPrompt, compile_prompt
 
 PRODUCTION = "production"
 SLUG_LENGTH = 200
+SLUG_PATTERN = "[a-z0-9]+(-[a-z0-9]+)*(/[a-z0-9]+(-[a-z0-9]+)*){0,7}"
 SLUG = RegexValidator(
-    r"\A[a-z0-9]+(-[a-z0-9]+)*(/[a-z0-9]+(-[a-z0-9]+)*){0,7}\Z",
-    "Lower-case letters, digits and single hyphens, in up to 8 folders separated by '/'.",
+    rf"\A{SLUG_PATTERN}\Z", "Lower-case letters, digits and single hyphens, in up to 8 folders separated by '/'."
 )
 LABEL_LENGTH = 64
+LABEL_PATTERN = "[a-z][a-z0-9]*([-_.][a-z0-9]+)*"
 LABEL = RegexValidator(
-    r"\A[a-z][a-z0-9]*([-_.][a-z0-9]+)*\Z", "Lower-case letters, digits and single '-', '_' or '.', a letter first."
+    rf"\A{LABEL_PATTERN}\Z", "Lower-case letters, digits and single '-', '_' or '.', a letter first."
 )
 TAG_LENGTH = 50
 MAX_TAGS = 20
+
+
+def is_slug(text: str) -> bool:
+    return len(text) <= SLUG_LENGTH and re.fullmatch(SLUG_PATTERN, text) is not None
+
+
+def is_label(text: str) -> bool:
+    return len(text) <= LABEL_LENGTH and re.fullmatch(LABEL_PATTERN, text) is not None
 
 
 class PromptQuerySet(SoftDeleteTenantQuerySet):

@@ -113,7 +113,7 @@ class DefinitionSerializer(StrictSerializer):
     format = serializers.ChoiceField(PromptVersion.Format.choices, default=PromptVersion.Format.SIMPLE)
     model_id = ScopedField(queryset=LLMModel.objects.alive(), source="model", default=None, allow_null=True)
     parameters = ObjectField(default=dict)
-    tools = ToolsField(default=list)
+    tools = ToolsField(default=list)  # type: ignore[arg-type] # the stubs know JSON objects only
     response_schema = SchemaField(default=None, allow_null=True)
     variables_schema = SchemaField(default=None, allow_null=True)
 
@@ -140,7 +140,7 @@ class PromptInputSerializer(DefinitionSerializer):
 class VariableSerializer(serializers.Serializer):
     name = serializers.CharField()
     type = serializers.CharField(help_text="A JSON type, or `any` when no schema says more.")
-    required = serializers.BooleanField()
+    required = serializers.BooleanField()  # type: ignore[assignment] # a field's name, not its option
 
 
 class DefinitionOutputSerializer(serializers.Serializer):
@@ -208,7 +208,7 @@ class PublishedPromptSerializer(DefinitionOutputSerializer):
 
 
 class BundleSerializer(serializers.Serializer):
-    label = serializers.CharField()
+    label = serializers.CharField()  # type: ignore[assignment] # a field's name, not its option
     prompts = serializers.DictField(child=PublishedPromptSerializer(), help_text="Slug → prompt.")
 
 
@@ -271,7 +271,7 @@ class LabelSerializer(serializers.Serializer):
 class RenderSerializer(StrictSerializer):
     variables = ObjectField(default=dict)
     version = StrictIntegerField(required=False, min_value=1, max_value=2**31 - 1)
-    label = StrictCharField(required=False, max_length=LABEL_LENGTH, validators=[LABEL])
+    label = StrictCharField(required=False, max_length=LABEL_LENGTH, validators=[LABEL])  # type: ignore[assignment] # a name
 
 
 class RenderedSerializer(serializers.Serializer):
@@ -340,7 +340,7 @@ class ExportSerializer(serializers.Serializer):
 class ImportSerializer(StrictSerializer):
     document = serializers.ChoiceField([DOCUMENT], default=DOCUMENT)
     on_conflict = serializers.ChoiceField([choice.value for choice in OnConflict], default=OnConflict.FAIL.value)
-    prompts = TransferPromptSerializer(many=True, allow_empty=False, max_length=MAX_PROMPTS)
+    prompts = TransferPromptSerializer(many=True, allow_empty=False, max_length=MAX_PROMPTS)  # type: ignore[call-arg] # a list's
 
 
 class ImportedPromptSerializer(serializers.Serializer):

@@ -1,8 +1,10 @@
+from typing import Any
+
 from django.urls import URLPattern, URLResolver, path
 
 from apps.prompts.views import PromptLabelViewSet, PromptVersionViewSet, PromptViewSet
 
-_one = {"get": "retrieve", "put": "update", "patch": "partial_update", "delete": "destroy"}
+_one: dict[str, Any] = {"get": "retrieve", "put": "update", "patch": "partial_update", "delete": "destroy"}
 
 urlpatterns: list[URLPattern | URLResolver] = [
     path("prompts", PromptViewSet.as_view({"get": "list", "post": "create"}), name="prompt-list"),

@@ -43,7 +43,8 @@ class CompiledPrompt:
         Raises VariablesError (details `variables.<name>`) or RenderError (details by template).
         """
         if self.messages is None:
-            return self.render_messages(values)[0]["content"]  # type: ignore[no-any-return]
+            text: str = self.render_messages(values)[0]["content"]
+            return text
         return self.render_messages(values)
 
     def render_messages(self, values: Mapping[str, Any]) -> list[Message]:

@@ -66,7 +66,7 @@ def remove_label(
 
 
 def _locked_label(prompt: Prompt, name: str, expected_version: int | None) -> PromptLabel | None:
-    lock_for_update(Prompt.objects, pk=prompt.pk)
+    lock_for_update(Prompt.objects.all(), pk=prompt.pk)
     label = PromptLabel.objects.select_related("version").filter(prompt=prompt, name=name).first()
     actual = label.version.version_number if label is not None else None
     if expected_version not in {ANY_VERSION, actual}:

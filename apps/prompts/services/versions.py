@@ -37,7 +37,7 @@ def create_version(
     With `even_if_equal` false, changes that change nothing make no version, and the current one is answered.
     Concurrent calls wait for each other and get distinct numbers. Raises BadRequest.
     """
-    locked = lock_for_update(Prompt.objects, pk=prompt.pk)
+    locked = lock_for_update(Prompt.objects.all(), pk=prompt.pk)
     current = locked.current_version
     definition = cast("Definition", {**definition_of(current), **changes})
     _drop_other_body(definition, changes)

@@ -12,7 +12,7 @@ from rest_framework.response import Response
 from apps.organizations.models import Organization
 from apps.prompts import serializers as shapes
 from apps.prompts import services
-from apps.prompts.models import LABEL, LABEL_LENGTH, Prompt, PromptLabelEvent, PromptVersion
+from apps.prompts.models import LABEL, Prompt, PromptLabelEvent, PromptVersion, is_label
 from apps.prompts.views.prompts import MAX_VERSION
 from apps.users.tenancy import TenantViewSet
 from everquant.api.conditional import etag_of, require_match
@@ -112,7 +112,7 @@ def label_of(prompt: Prompt, name: str) -> dict[str, Any] | None:
 
 
 def _checked(label: str) -> str:
-    if len(label) > LABEL_LENGTH or LABEL.regex.match(label) is None:
+    if not is_label(label):
         raise ValidationError({"label": [str(LABEL.message)]})
     return label
 

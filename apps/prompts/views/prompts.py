@@ -13,7 +13,7 @@ from rest_framework.response import Response
 from apps.prompts import published, services
 from apps.prompts import serializers as shapes
 from apps.prompts.filters import PromptFilter
-from apps.prompts.models import LABEL, LABEL_LENGTH, PRODUCTION, SLUG, SLUG_LENGTH, Prompt
+from apps.prompts.models import LABEL, LABEL_LENGTH, LABEL_PATTERN, PRODUCTION, Prompt, is_label, is_slug
 from apps.prompts.rendering import PromptError
 from apps.prompts.services.transfer import MAX_PROMPTS
 from apps.users.tenancy import ResourceViewSet
@@ -25,11 +25,7 @@ from everquant.api.serializers import EmptySerializer
 MAX_VERSION = 2**31 - 1
 _FIELDS = frozenset({"slug", "name", "description", "tags", "is_active"})
 _READS = frozenset({"list", "retrieve", "export", "render"})
-_LABEL_SCHEMA = {
-    "type": "string",
-    "maxLength": LABEL_LENGTH,
-    "pattern": LABEL.regex.pattern.replace("\\A", "^").replace("\\Z", "$"),
-}
+_LABEL_SCHEMA = {"type": "string", "maxLength": LABEL_LENGTH, "pattern": f"^{LABEL_PATTERN}$"}
 _VERSION_SCHEMA = {"type": "integer", "minimum": 1, "maximum": MAX_VERSION}
 _LABEL = OpenApiParameter("label", _LABEL_SCHEMA, description="The version that this label names.")
 _VERSION = OpenApiParameter("version", _VERSION_SCHEMA, description="The version of this number.")
@@ -144,7 +140,7 @@ class PromptViewSet(ResourceViewSet):
     @extend_schema(parameters=[_LABEL, _VERSION])
     def by_slug(self, request: Request, slug: str) -> HttpResponse:
         """The version that a label or a number names; without either `production`, else the current version."""
-        if len(slug) > SLUG_LENGTH or SLUG.regex.match(slug) is None:
+        if not is_slug(slug):
             raise NotFound("No such object.")
         label = _label_parameter(request)
         version = integer_parameter(request, "version", 0, MAX_VERSION) or None
@@ -172,7 +168,7 @@ class PromptViewSet(ResourceViewSet):
     @extend_schema(parameters=[OpenApiParameter("folder", str), OpenApiParameter("tag", str)])
     def export(self, request: Request) -> Response:
         """Prompts with all versions and labels as one document that `import` takes."""
-        prompts = self.get_queryset().order_by("slug", "id")
+        prompts = cast("Any", self.get_queryset()).order_by("slug", "id")
         if "folder" in request.query_params:
             prompts = prompts.in_folder(request.query_params["folder"])
         if "tag" in request.query_params:
@@ -204,7 +200,7 @@ def _split(data: dict[str, Any]) -> tuple[dict[str, Any], services.Definition, d
 
 def _label_parameter(request: Request) -> str | None:
     label: str | None = request.query_params.get("label")
-    if label is not None and (len(label) > LABEL_LENGTH or LABEL.regex.match(label) is None):
+    if label is not None and not is_label(label):
         raise ValidationError({"label": [str(LABEL.message)]})
     return label
 
