@@ -34,7 +34,7 @@ def given_key(request: Any) -> str | None:
 
 def scope_of(request: Any) -> str:
     if request.auth is not None:
-        return f"organization:{request.auth.organization_id}:{request.auth.user_id}"
+        return f"org:{request.auth.organization_id}:{request.auth.user_id}"
     context = current()
     return f"address:{context.client_ip if context else ''}"
 
