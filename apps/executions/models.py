@@ -3,7 +3,7 @@
 No foreign keys lead out of here: the history outlives what it tells of, and an insert checks nothing elsewhere.
 """
 
-from typing import Any, Self
+from typing import Any, ClassVar, Self
 from uuid import UUID
 
 from auditlog.registry import auditlog
@@ -15,6 +15,7 @@ from django.utils import timezone
 
 from apps.executions.keys import id_bound
 from apps.organizations.models import TenantModel, TenantQuerySet
+from apps.prompts.fields import OrderedJSONField
 from everquant.db import uuid7
 
 UNIT_ID_LENGTH = 200
@@ -180,13 +181,13 @@ class ExecutionPayload(models.Model):
     execution = models.OneToOneField(
         Execution, primary_key=True, on_delete=models.DO_NOTHING, db_constraint=False, related_name="payload"
     )
-    variables = models.JSONField(default=dict)
-    messages = models.JSONField()
-    parameters = models.JSONField(default=dict)
-    tools = models.JSONField(null=True)
-    response_schema = models.JSONField(null=True)
+    variables = OrderedJSONField(default=dict)
+    messages = OrderedJSONField()
+    parameters = OrderedJSONField(default=dict)
+    tools = OrderedJSONField(null=True)
+    response_schema = OrderedJSONField(null=True)
     output = models.TextField(null=True)  # noqa: DJ001 (null says: nothing came)
-    tool_calls = models.JSONField(default=list)
+    tool_calls = OrderedJSONField(default=list)
 
     class Meta:
         ordering = ["-execution_id"]
@@ -229,7 +230,7 @@ class ScoreQuerySet(TenantQuerySet):
 
 
 class Score(TenantModel):
-    """What somebody or something thinks of a result. Numbers and booleans (0 and 1) are in `number`, words in `text`."""
+    """What somebody or something thinks of a result: a number or a boolean (0 or 1) in `number`, words in `text`."""
 
     class Type(models.TextChoices):
         NUMERIC = "numeric"
@@ -255,7 +256,7 @@ class Score(TenantModel):
     source = models.CharField(max_length=16, choices=Source.choices)
     created_by = models.ForeignKey(settings.AUTH_USER_MODEL, on_delete=models.SET_NULL, null=True, related_name="+")
 
-    objects = ScoreQuerySet.as_manager()
+    objects: ClassVar[Any] = ScoreQuerySet.as_manager()
 
     class Meta:
         ordering = ["-id"]

@@ -5,6 +5,7 @@ them later takes them over.
 """
 
 from datetime import UTC, datetime
+from itertools import pairwise
 
 from django.db import connection, transaction
 from django.utils import timezone
@@ -27,12 +28,7 @@ def ensure_partitions(*, now: datetime | None = None, months_ahead: int = MONTHS
     """
     first = (now or timezone.now()).astimezone(UTC)
     months = [_month(first, offset) for offset in range(months_ahead + 2)]
-    return [
-        name
-        for table in KEYS
-        for start, end in zip(months, months[1:], strict=False)
-        if (name := _ensure(table, start, end))
-    ]
+    return [name for table in KEYS for start, end in pairwise(months) if (name := _ensure(table, start, end))]
 
 
 def partition_name(table: str, start: datetime) -> str:
@@ -62,7 +58,7 @@ def _ensure(table: str, start: datetime, end: datetime) -> str:
         cursor.execute(f"LOCK TABLE {default} IN ACCESS EXCLUSIVE MODE")
         cursor.execute(f"CREATE TABLE {name} (LIKE {table} INCLUDING ALL)")
         cursor.execute(
-            f"WITH moved AS (DELETE FROM {default} WHERE {key} >= %s AND {key} < %s RETURNING *) "
+            f"WITH moved AS (DELETE FROM {default} WHERE {key} >= %s AND {key} < %s RETURNING *) "  # noqa: S608 (our own names)
             f"INSERT INTO {name} SELECT * FROM moved",
             [low, high],
         )

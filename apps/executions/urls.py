@@ -1,3 +1,14 @@
-from django.urls import URLPattern, URLResolver
+from django.urls import URLPattern, URLResolver, path
 
-urlpatterns: list[URLPattern | URLResolver] = []
+from apps.executions.views import ExecuteViewSet, ExecutionViewSet, ScoreViewSet
+
+urlpatterns: list[URLPattern | URLResolver] = [
+    path("prompts/<uuid:pk>/execute", ExecuteViewSet.as_view({"post": "execute"}), name="prompt-execute"),
+    path("executions", ExecutionViewSet.as_view({"get": "list"}), name="execution-list"),
+    path("executions/<uuid:pk>", ExecutionViewSet.as_view({"get": "retrieve"}), name="execution-detail"),
+    path(
+        "executions/<uuid:pk>/scores",
+        ScoreViewSet.as_view({"get": "list", "post": "create"}),
+        name="execution-score-list",
+    ),
+]

@@ -2,6 +2,7 @@
 
 import threading
 from collections.abc import Callable
+from typing import Self
 
 from django.conf import settings
 from prometheus_client import Gauge
@@ -24,7 +25,7 @@ class Slot:
     def release(self) -> None:
         self._bulkhead._leave(self)
 
-    def __enter__(self) -> "Slot":
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:

@@ -4,6 +4,7 @@ Indexes and constraints on the parents are Django's own: PostgreSQL hands them d
 are for the columns that the insert of a running execution does not name.
 """
 
+import apps.prompts.fields
 import django.contrib.postgres.indexes
 import django.db.models.deletion
 import everquant.db
@@ -48,13 +49,13 @@ EXECUTION = """
 """
 PAYLOAD = """
     execution_id uuid NOT NULL PRIMARY KEY,
-    variables jsonb NOT NULL DEFAULT '{}',
-    messages jsonb NOT NULL,
-    parameters jsonb NOT NULL DEFAULT '{}',
-    tools jsonb,
-    response_schema jsonb,
+    variables json NOT NULL DEFAULT '{}',
+    messages json NOT NULL,
+    parameters json NOT NULL DEFAULT '{}',
+    tools json,
+    response_schema json,
     output text,
-    tool_calls jsonb NOT NULL DEFAULT '[]'
+    tool_calls json NOT NULL DEFAULT '[]'
 """
 ATTEMPT = """
     execution_id uuid NOT NULL,
@@ -195,13 +196,13 @@ class Migration(migrations.Migration):
                             to="executions.execution",
                         ),
                     ),
-                    ("variables", models.JSONField(default=dict)),
-                    ("messages", models.JSONField()),
-                    ("parameters", models.JSONField(default=dict)),
-                    ("tools", models.JSONField(null=True)),
-                    ("response_schema", models.JSONField(null=True)),
+                    ("variables", apps.prompts.fields.OrderedJSONField(default=dict)),
+                    ("messages", apps.prompts.fields.OrderedJSONField()),
+                    ("parameters", apps.prompts.fields.OrderedJSONField(default=dict)),
+                    ("tools", apps.prompts.fields.OrderedJSONField(null=True)),
+                    ("response_schema", apps.prompts.fields.OrderedJSONField(null=True)),
                     ("output", models.TextField(null=True)),
-                    ("tool_calls", models.JSONField(default=list)),
+                    ("tool_calls", apps.prompts.fields.OrderedJSONField(default=list)),
                 ],
                 options={
                     "ordering": ["-execution_id"],

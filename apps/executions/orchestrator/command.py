@@ -1,0 +1,52 @@
+"""What is asked of the orchestrator, and what it gives back."""
+
+from dataclasses import dataclass, field
+from typing import Any
+from uuid import UUID
+
+from apps.executions.models import Execution, ExecutionAttempt, ExecutionPayload, Source, Status
+
+Json = dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class IdempotencyClaim:
+    """`fingerprint` is the hash of the request that the key was given with."""
+
+    key: str
+    fingerprint: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Command:
+    """A wish to execute a prompt on behalf of an organization."""
+
+    organization_id: UUID
+    prompt_id: UUID
+    variables: Json = field(default_factory=dict)
+    version: int | None = None
+    label: str | None = None
+    model_id: UUID | None = None
+    parameters: Json = field(default_factory=dict)
+    is_streamed: bool = False
+    unit_id: str = ""
+    metadata: Json = field(default_factory=dict)
+    source: Source = Source.API
+    created_by_id: UUID | None = None
+    api_key_id: UUID | None = None
+    idempotency: IdempotencyClaim | None = None
+
+
+@dataclass(slots=True)
+class Finished:
+    """An execution with everything that was recorded of it. `retry_after_s` is what a provider asked for last."""
+
+    execution: Execution
+    payload: ExecutionPayload
+    attempts: list[ExecutionAttempt]
+    is_replayed: bool = False
+    retry_after_s: float | None = None
+
+    @property
+    def has_succeeded(self) -> bool:
+        return self.execution.status == Status.SUCCEEDED

@@ -1,0 +1,68 @@
+"""Step 3: one key, one execution. The key's row and the execution have the same id, so that one names the other.
+
+Both are inserted in one transaction. A repeated request finds the execution, or waits for it while it runs; the
+lease ends the wait for an execution whose process died.
+"""
+
+import time
+from uuid import UUID
+
+from apps.executions.models import INTERRUPTED, Execution, Status
+from apps.executions.orchestrator.command import Finished, IdempotencyClaim
+from everquant.api.errors import Conflict
+from everquant.api.idempotency import HEADER, refuse_other_request
+from everquant.api.models import IdempotencyKey
+from everquant.db import release_connection
+
+WAIT_S = 30.0
+_FIRST_PAUSE_S, _LONGEST_PAUSE_S = 0.02, 0.5
+INTERRUPTED_MESSAGE = "The process that ran it ended before it had recorded an answer."
+
+
+def claim(organization_id: UUID, given: IdempotencyClaim) -> tuple[UUID, bool]:
+    """The execution's id under this key, and whether it is this call that has to make it.
+
+    In the transaction of the insert. Raises Conflict when the key was used for another request.
+    """
+    scope = f"executions:{organization_id}"
+    record, is_new = IdempotencyKey.claim(scope=scope, key=given.key, fingerprint=given.fingerprint)
+    refuse_other_request(record, given.fingerprint)
+    return record.id, is_new
+
+
+def wait_for(execution_id: UUID, organization_id: UUID) -> Finished:
+    """The finished execution; raises Conflict with its Location when it still runs after WAIT_S."""
+    give_up_at = time.monotonic() + WAIT_S
+    pause_s = _FIRST_PAUSE_S
+    while True:
+        execution = stored(execution_id, organization_id)
+        release_connection()
+        if execution.is_finished:
+            return finished(execution)
+        if time.monotonic() >= give_up_at:
+            raise _still_running(execution_id)
+        time.sleep(pause_s)
+        pause_s = min(pause_s * 2, _LONGEST_PAUSE_S)
+
+
+def stored(execution_id: UUID, organization_id: UUID) -> Execution:
+    """As recorded now; one whose lease is over is failed on the way."""
+    executions = Execution.objects.for_organization(organization_id)
+    execution: Execution | None = executions.whole().filter(id=execution_id).first()
+    if execution is None:
+        raise Conflict("The result of this Idempotency-Key is no longer kept.", details={HEADER: "No longer kept."})
+    if execution.status == Status.RUNNING and executions.interrupted().filter(id=execution_id).exists():
+        execution.fail(code=INTERRUPTED, message=INTERRUPTED_MESSAGE)
+    return execution
+
+
+def finished(execution: Execution) -> Finished:
+    return Finished(execution, execution.payload, list(execution.attempts.all()), is_replayed=True)
+
+
+def _still_running(execution_id: UUID) -> Conflict:
+    return Conflict(
+        "The execution of this Idempotency-Key still runs.",
+        details={HEADER: "Still running.", "execution_id": str(execution_id)},
+        headers={"Location": f"/api/v1/executions/{execution_id}", "Retry-After": "5"},
+    )

@@ -1,0 +1,101 @@
+"""Steps 5 and 7: what is stored before the call and after it, each in one statement and so in one transaction.
+
+The statements are written out because they are on the path of every call: the ORM would make four of them, in two
+transactions of three round trips each.
+"""
+
+import time
+from collections.abc import Iterable
+from typing import Any
+from uuid import UUID
+
+import orjson
+import structlog
+from django.db import InterfaceError, OperationalError, connection
+from psycopg_pool import PoolTimeout
+
+from apps.executions.models import Execution, ExecutionAttempt, ExecutionPayload
+from everquant.db import release_connection
+
+logger = structlog.get_logger(__name__)
+
+# While PostgreSQL restarts; an answer that was paid for is worth waiting for.
+_PAUSES_S = (0.1, 0.4, 1.5, 4.0, 8.0)
+
+_EXECUTION = (
+    "id", "organization_id", "source", "status", "is_streamed", "prompt_id", "prompt_version_id", "version_number",
+    "model_id", "provider_model", "unit_id", "created_by_id", "api_key_id", "metadata", "created_at", "started_at",
+    "lease_expires_at",
+)  # fmt: skip
+_PAYLOAD = ("execution_id", "variables", "messages", "parameters", "tools", "response_schema")
+_RESULT = (
+    "status", "model_id", "provider_model", "finish_reason", "error_code", "error_message", "input_tokens",
+    "cached_input_tokens", "cache_write_tokens", "output_tokens", "reasoning_tokens", "cost_usd", "price",
+    "latency_ms", "first_token_ms", "attempt_count", "finished_at",
+)  # fmt: skip
+_ATTEMPT = {
+    "number": "smallint", "model_id": "uuid", "provider_id": "uuid", "provider_model": "text", "status": "smallint",
+    "error_code": "text", "error_message": "text", "provider_request_id": "text", "started_at": "timestamptz",
+    "latency_ms": "integer", "first_token_ms": "integer", "input_tokens": "integer", "output_tokens": "integer",
+}  # fmt: skip
+_JSON = frozenset({"metadata", "variables", "messages", "parameters", "tools", "response_schema", "price"})
+
+
+def _places(columns: Iterable[str]) -> str:
+    return ", ".join("%s" for _ in columns)
+
+
+_BEGIN = (
+    f"WITH execution AS (INSERT INTO executions_execution ({', '.join(_EXECUTION)}) VALUES ({_places(_EXECUTION)})) "  # noqa: S608 (column names of this module)
+    f"INSERT INTO executions_executionpayload ({', '.join(_PAYLOAD)}) VALUES ({_places(_PAYLOAD)})"
+)
+_FINISH = (
+    f"WITH finished AS (UPDATE executions_execution SET ({', '.join(_RESULT)}) = ROW({_places(_RESULT)}) "  # noqa: S608 (as above)
+    "WHERE id = %s AND status = 'running' RETURNING id), "
+    "payload AS (UPDATE executions_executionpayload SET output = %s, tool_calls = %s "
+    "WHERE execution_id = %s AND EXISTS (SELECT FROM finished)), "
+    f"tries AS (INSERT INTO executions_executionattempt (execution_id, {', '.join(_ATTEMPT)}) "
+    f"SELECT finished.id, {', '.join(f'try.{name}' for name in _ATTEMPT)} FROM finished, "
+    f"jsonb_to_recordset(%s::jsonb) AS try({', '.join(f'{name} {kind}' for name, kind in _ATTEMPT.items())})) "
+    "SELECT count(*) FROM finished"
+)
+
+
+def begin(execution: Execution, payload: ExecutionPayload) -> None:
+    """Store a running execution with all that is needed to make it again."""
+    with connection.cursor() as cursor:
+        cursor.execute(_BEGIN, _values(execution, _EXECUTION) + _values(payload, _PAYLOAD))
+
+
+def finish(execution: Execution, payload: ExecutionPayload, attempts: list[ExecutionAttempt]) -> bool:
+    """Store the end of a running execution. False when it had ended already: then nothing is written."""
+    tries = orjson.dumps([{name: getattr(attempt, name) for name in _ATTEMPT} for attempt in attempts]).decode()
+    parameters = [
+        *_values(execution, _RESULT), execution.id,
+        payload.output, orjson.dumps(payload.tool_calls).decode(), execution.id, tries,
+    ]  # fmt: skip
+    return bool(_persist(_FINISH, parameters, execution.id))
+
+
+def _persist(sql: str, parameters: list[Any], execution_id: UUID) -> int:
+    """The statement's number, tried again while the database is away; repeating it is harmless."""
+    for pause_s in (*_PAUSES_S, None):
+        try:
+            with connection.cursor() as cursor:
+                cursor.execute(sql, parameters)
+                return int(cursor.fetchone()[0])
+        except (OperationalError, InterfaceError, PoolTimeout) as error:
+            if pause_s is None or connection.in_atomic_block:
+                raise
+            logger.warning("recording_delayed", execution_id=str(execution_id), error=str(error))
+        release_connection()
+        time.sleep(pause_s)
+    raise AssertionError("unreachable")
+
+
+def _values(row: Any, columns: Iterable[str]) -> list[Any]:
+    return [_json(getattr(row, name)) if name in _JSON else getattr(row, name) for name in columns]
+
+
+def _json(value: Any) -> str | None:
+    return None if value is None else orjson.dumps(value).decode()

@@ -1,0 +1,69 @@
+"""Step 2: from what was asked to the version, the rendered messages and the models, in that order of precedence.
+
+Room for the next: a running A/B test chooses the version when neither a number nor a label is named.
+"""
+
+from dataclasses import dataclass
+from uuid import UUID
+
+from apps.executions.orchestrator.candidates import candidates_for
+from apps.executions.orchestrator.command import Command, Json
+from apps.executions.orchestrator.memory import EpochMemory
+from apps.models.models import LLMModel
+from apps.prompts import published
+from apps.prompts.models import Prompt, PromptVersion
+from apps.prompts.rendering import CompiledPrompt, PromptError, check_parameters
+from everquant.api.errors import BadRequest, Conflict, NotFound
+
+
+@dataclass(frozen=True, slots=True)
+class ResolvedVersion:
+    version: PromptVersion
+    compiled: CompiledPrompt
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """Everything that the call needs: nothing of it is read again."""
+
+    version: PromptVersion
+    messages: list[Json]
+    candidates: tuple[LLMModel, ...]
+    own_parameters: Json
+
+    def parameters_for(self, candidate: LLMModel) -> Json:
+        """The model's defaults, then the version's, then the request's."""
+        return {**candidate.default_parameters, **self.own_parameters}
+
+
+def resolve(command: Command) -> Plan:
+    """Raises BadRequest naming the inputs that are wrong, NotFound, Conflict for what cannot be executed now."""
+    key = (command.prompt_id, command.version, command.label)
+    resolved = _memory.get(command.organization_id, key, lambda: _load(command))
+    version = resolved.version
+    try:
+        check_parameters(command.parameters)
+        messages = resolved.compiled.render_messages(command.variables)
+    except PromptError as error:
+        raise BadRequest(error.message, details=error.details) from error
+    model_id = command.model_id or version.model_id
+    candidates = candidates_for(command.organization_id, model_id)
+    return Plan(version, messages, candidates, {**version.parameters, **command.parameters})
+
+
+def _load(command: Command) -> ResolvedVersion:
+    prompts = Prompt.objects.for_organization(command.organization_id).alive().with_current()
+    prompt = prompts.filter(id=command.prompt_id).first()
+    if prompt is None:
+        raise NotFound("No such object.")
+    if not prompt.is_active:
+        raise Conflict("The prompt is not active.")
+    version = published.resolve_version(prompt, version=command.version, label=command.label)
+    return ResolvedVersion(version, version.compiled())
+
+
+def _read_epoch(organization_id: UUID) -> bytes | None:
+    return published.read(organization_id, "")[1]
+
+
+_memory: EpochMemory[ResolvedVersion] = EpochMemory(_read_epoch)

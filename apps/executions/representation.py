@@ -1,0 +1,88 @@
+"""An execution as it is answered and streamed: plain values made once, without a serializer for each."""
+
+from typing import Any
+
+from apps.executions.models import Execution, ExecutionAttempt, ExecutionPayload
+from apps.executions.orchestrator import Finished
+
+Json = dict[str, Any]
+
+
+def summarize(execution: Execution) -> Json:
+    """What a list shows: everything but what is large."""
+    return {
+        "id": execution.id,
+        "prompt_id": execution.prompt_id,
+        "prompt_version_id": execution.prompt_version_id,
+        "version_number": execution.version_number,
+        "model_id": execution.model_id,
+        "provider_model": execution.provider_model,
+        "status": execution.status,
+        "source": execution.source,
+        "is_streamed": execution.is_streamed,
+        "unit_id": execution.unit_id or None,
+        "metadata": execution.metadata,
+        "finish_reason": execution.finish_reason or None,
+        "error": _error(execution.error_code, execution.error_message),
+        "input_tokens": execution.input_tokens,
+        "cached_input_tokens": execution.cached_input_tokens,
+        "cache_write_tokens": execution.cache_write_tokens,
+        "output_tokens": execution.output_tokens,
+        "reasoning_tokens": execution.reasoning_tokens,
+        "cost_usd": None if execution.cost_usd is None else f"{execution.cost_usd:f}",
+        "price": execution.price,
+        "queue_ms": execution.queue_ms,
+        "latency_ms": execution.latency_ms,
+        "first_token_ms": execution.first_token_ms,
+        "attempt_count": execution.attempt_count,
+        "ab_test": {"id": execution.ab_test_id, "variant": execution.ab_variant} if execution.ab_test_id else None,
+        "created_by": execution.created_by_id,
+        "api_key_id": execution.api_key_id,
+        "created_at": execution.created_at,
+        "started_at": execution.started_at,
+        "finished_at": execution.finished_at,
+    }
+
+
+def represent(execution: Execution, payload: ExecutionPayload, attempts: list[ExecutionAttempt]) -> Json:
+    return {
+        **summarize(execution),
+        "variables": payload.variables,
+        "messages": payload.messages,
+        "parameters": payload.parameters,
+        "tools": payload.tools,
+        "response_schema": payload.response_schema,
+        "output": payload.output,
+        "tool_calls": payload.tool_calls,
+        "attempts": [_attempt(attempt) for attempt in attempts],
+    }
+
+
+def represent_finished(finished: Finished) -> Json:
+    return represent(finished.execution, finished.payload, finished.attempts)
+
+
+def represent_stored(execution: Execution) -> Json:
+    """Of a row of `whole()`."""
+    return represent(execution, execution.payload, list(execution.attempts.all()))
+
+
+def _attempt(attempt: ExecutionAttempt) -> Json:
+    return {
+        "number": attempt.number,
+        "model_id": attempt.model_id,
+        "provider_id": attempt.provider_id,
+        "provider_model": attempt.provider_model,
+        "status": attempt.status,
+        "error": _error(attempt.error_code, attempt.error_message),
+        "provider_request_id": attempt.provider_request_id or None,
+        "latency_ms": attempt.latency_ms,
+        "first_token_ms": attempt.first_token_ms,
+        "input_tokens": attempt.input_tokens,
+        "output_tokens": attempt.output_tokens,
+        "started_at": attempt.started_at,
+    }
+
+
+def _error(code: str, message: str) -> Json | None:
+    return {"code": code, "message": message} if code else None

@@ -1,0 +1,175 @@
+"""Executing a prompt, reading executions, and scoring them."""
+
+from collections.abc import Iterator
+from typing import Any
+from uuid import UUID
+
+from django.http import Http404
+from django.http.response import HttpResponseBase
+from drf_spectacular.types import OpenApiTypes
+from drf_spectacular.utils import OpenApiResponse, extend_schema
+from rest_framework.request import Request
+from rest_framework.response import Response
+
+from apps.executions import orchestrator
+from apps.executions.failures import failure_of
+from apps.executions.filters import ExecutionFilter
+from apps.executions.models import Execution, Score
+from apps.executions.orchestrator import Command, Finished, IdempotencyClaim, live
+from apps.executions.representation import represent, represent_finished
+from apps.executions.serializers import (
+    ExecuteSerializer,
+    ExecutionSerializer,
+    ExecutionSummarySerializer,
+    ScoreInputSerializer,
+    ScoreSerializer,
+)
+from apps.executions.services import add_score
+from apps.models.providers.base import Delta
+from apps.users.tenancy import CreateMixin, ListMixin, PermissionViewSet, RetrieveMixin, TenantViewSet
+from everquant.api.bulkhead import WAITING_CALLS, Slot
+from everquant.api.errors import error_body
+from everquant.api.idempotency import REPLAYED, fingerprint_of, given_key
+from everquant.api.pagination import KeysetPagination
+from everquant.api.sse import CONTENT_TYPE, HEARTBEAT, HEARTBEAT_S, encode_event, event_stream
+
+_ERROR = {"$ref": "#/components/schemas/Error"}
+_EXECUTE_ANSWERS: Any = {
+    (200, "application/json"): ExecutionSerializer,
+    (200, CONTENT_TYPE): OpenApiTypes.STR,
+    502: OpenApiResponse(_ERROR, "PROVIDER_ERROR: the call failed; `details.execution_id` was recorded as failed."),
+    504: OpenApiResponse(_ERROR, "PROVIDER_TIMEOUT"),
+}
+# Shared by all requests: it keeps no state, and to build it anew costs more than all the rest of the view.
+_EXECUTE = ExecuteSerializer()
+
+
+class ExecuteViewSet(PermissionViewSet):
+    """Executes a prompt and waits for its answer, or streams it."""
+
+    serializer_class = ExecuteSerializer
+    permissions = {"execute": "prompts:execute"}
+    network_actions = frozenset({"execute"})
+    output_serializer_classes = {"execute": ExecutionSerializer}
+
+    @extend_schema(
+        operation_id="prompts_execute",
+        tags=["prompts"],
+        request=ExecuteSerializer,
+        responses=_EXECUTE_ANSWERS,
+        description=(
+            "With `stream` the answer is a stream of events: `execution.started`, `execution.delta` "
+            "(`{execution_id, text, tool_calls}`), then `execution.completed` or `execution.failed` with the "
+            "execution. A client may leave: the answer is still taken to its end, recorded and charged."
+        ),
+    )
+    def execute(self, request: Request, pk: UUID) -> HttpResponseBase:
+        command = self._command(request, pk)
+        slot = WAITING_CALLS.enter()
+        if command.is_streamed:
+            return _streamed(command, slot)
+        with slot:
+            finished = orchestrator.execute(command)
+        if not finished.has_succeeded:
+            raise failure_of(finished)
+        return Response(represent_finished(finished), headers={REPLAYED: "true"} if finished.is_replayed else None)
+
+    def _command(self, request: Request, prompt_id: UUID) -> Command:
+        wish = _EXECUTE.run_validation(request.data)
+        key = given_key(request)
+        return Command(
+            organization_id=self.principal.organization_id,
+            prompt_id=prompt_id,
+            variables=wish["variables"],
+            version=wish["version"],
+            label=wish["label"],
+            model_id=wish["model_id"],
+            parameters=wish["parameters"],
+            is_streamed=wish["stream"],
+            unit_id=wish["unit_id"],
+            metadata=wish["metadata"],
+            created_by_id=self.principal.user_id,
+            api_key_id=self.principal.api_key_id,
+            idempotency=IdempotencyClaim(key, fingerprint_of(request)) if key else None,
+        )
+
+
+def _streamed(command: Command, slot: Slot) -> HttpResponseBase:
+    try:
+        running = live.start(command)
+    except BaseException:
+        slot.release()
+        raise
+    response = event_stream(_events(running), slot.release)
+    if running.prepared.is_replay:
+        response.headers[REPLAYED] = "true"
+    return response
+
+
+def _events(running: live.LiveExecution) -> Iterator[bytes]:
+    prepared = running.prepared
+    payload = prepared.payload or prepared.execution.payload
+    yield encode_event(1, "execution.started", represent(prepared.execution, payload, []))
+    number = 1
+    for event in running.events(HEARTBEAT_S):
+        if event is None:
+            yield HEARTBEAT
+            continue
+        number += 1
+        yield encode_event(number, *_described(prepared.execution.id, event))
+
+
+def _described(execution_id: UUID, event: live.LiveEvent) -> tuple[str, Any]:
+    if isinstance(event, Delta):
+        calls = [
+            {"index": call.index, "id": call.id, "name": call.name, "arguments": call.arguments}
+            for call in event.tool_calls
+        ]
+        return "execution.delta", {"execution_id": execution_id, "text": event.text, "tool_calls": calls}
+    if isinstance(event, Finished):
+        return f"execution.{'completed' if event.has_succeeded else 'failed'}", represent_finished(event)
+    return "error", error_body(event)["error"]
+
+
+class ExecutionViewSet(ListMixin, RetrieveMixin, TenantViewSet):
+    queryset = Execution.objects.all()
+    serializer_class = ExecutionSerializer
+    filterset_class = ExecutionFilter
+    pagination_class = KeysetPagination
+    permissions = {"list": "executions:read", "retrieve": "executions:read"}
+    output_serializer_classes = {"list": ExecutionSummarySerializer}
+
+    def refine(self, queryset: Any) -> Any:
+        return queryset.whole() if self.action == "retrieve" else queryset
+
+
+class ScoreViewSet(ListMixin, CreateMixin, TenantViewSet):
+    """The scores of one execution, newest first."""
+
+    queryset = Score.objects.all()
+    serializer_class = ScoreSerializer
+    pagination_class = KeysetPagination
+    permissions = {"list": "executions:read", "create": "executions:score"}
+    input_serializer_classes = {"create": ScoreInputSerializer}
+
+    def refine(self, queryset: Any) -> Any:
+        return queryset.of(self.kwargs["pk"])
+
+    def list(self, request: Request, *args: Any, **kwargs: Any) -> Response:
+        self._execution()
+        return super().list(request, *args, **kwargs)
+
+    def perform_create(self, data: dict[str, Any]) -> Score:
+        return add_score(execution=self._execution(), by=self.principal, **data)
+
+    def location_of(self, instance: Score) -> str:
+        return self.request.path
+
+    def _execution(self) -> Execution:
+        try:
+            found: Execution = Execution.objects.for_organization(self.principal.organization_id).get(
+                id=self.kwargs["pk"]
+            )
+        except Execution.DoesNotExist:
+            raise Http404 from None
+        return found
