@@ -11,6 +11,9 @@ from typing import Any
 import pytest
 from django.conf import settings
 from django.core.cache import caches
+from django.db import connection
+from procrastinate.contrib.django import app
+from procrastinate.contrib.django.models import ProcrastinateJob
 from rest_framework.test import APIClient
 
 from apps.organizations.models import Organization
@@ -72,6 +75,24 @@ def redis_away(settings: Any) -> Iterator[AwayRedis]:
     away.leave()
     yield away
     away.return_for_good()
+
+
+RunJobs = Callable[[], list[str]]
+
+
+@pytest.fixture
+def run_jobs(db: Any) -> RunJobs:
+    """Does what is queued, in this thread and transaction; the names of the tasks that ran."""
+
+    def run() -> list[str]:
+        jobs = list(ProcrastinateJob.objects.filter(status="todo").order_by("id"))
+        for job in jobs:
+            app.tasks[job.task_name](**job.args)
+        with connection.cursor() as cursor:
+            cursor.execute("DELETE FROM procrastinate_jobs WHERE id = ANY(%s)", [[job.id for job in jobs]])
+        return [job.task_name.rsplit(".", 1)[-1] for job in jobs]
+
+    return run
 
 
 @dataclass(frozen=True)
