@@ -410,8 +410,10 @@ RATE_LIMITS = {
 TRUSTED_PROXIES = ENV.trusted_proxies
 
 AUDITLOG_LOGENTRY_MODEL = "users.AuditEntry"
+MIGRATION_MODULES = {"auditlog": None}  # its own table would stand empty: entries are users.AuditEntry
 AUDITLOG_STORE_JSON_CHANGES = True
 AUDITLOG_DISABLE_ON_RAW_SAVE = True
+AUDITLOG_MASK_CALLABLE = "apps.users.models.audit.mask"
 
 CORS_ALLOWED_ORIGINS = ENV.cors_allowed_origins
 CORS_URLS_REGEX = r"^/(api|v1)/.*$"

@@ -83,6 +83,5 @@ auditlog.register(
     User,
     exclude_fields=["last_login", "updated_at"],
     mask_fields=["password"],
-    mask_callable="apps.users.models.audit.mask",
 )
 auditlog.register(Membership, exclude_fields=["updated_at"])
