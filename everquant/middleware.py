@@ -6,6 +6,7 @@ from collections.abc import Callable
 
 import structlog
 from django.conf import settings
+from django.core.exceptions import DisallowedHost
 from django.http import HttpRequest, HttpResponse
 from django.http.response import HttpResponseBase
 
@@ -37,6 +38,7 @@ class RequestMiddleware:
 
     def _answer(self, request: HttpRequest) -> HttpResponseBase:
         try:
+            refuse_other_hosts(request)
             refuse_bad_framing(request)
         except ApiError as error:
             return error_response(error)
@@ -69,6 +71,14 @@ class RequestMiddleware:
 
 def is_api(path: str) -> bool:
     return path.startswith(("/api/", "/v1/")) or path in {"/api", "/v1"}
+
+
+def refuse_other_hosts(request: HttpRequest) -> None:
+    """Raises BadRequest for a Host that is not in ALLOWED_HOSTS (Django would look only where it builds a URL)."""
+    try:
+        request.get_host()
+    except DisallowedHost:
+        raise BadRequest("This host is not served here.") from None
 
 
 def refuse_bad_framing(request: HttpRequest) -> None:

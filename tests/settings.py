@@ -14,12 +14,15 @@ for name in ("OPENAI_API_KEY", "ANTHROPIC_API_KEY", "DEMO_PASSWORD"):
     os.environ.pop(name, None)
 
 from everquant.settings import *
-from everquant.settings import CACHES, REDIS_URL
+from everquant.settings import CACHES, DATABASES, REDIS_URL
 
 # parallel test processes share one Valkey: each has a database of its own in it
 _worker = os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw")
 _location = REDIS_URL.partition("?")[0] + f"?db={int(_worker) + 1}"
 for _name in ("default", "limits"):
     CACHES[_name]["LOCATION"] = _location
+
+# and several runs at once do not share a database
+DATABASES["default"]["TEST"] = {"NAME": f"test_everquant_{os.getpid()}"}
 
 PASSWORD_HASHERS = ["tests.hashers.QuickArgon2Hasher"]
