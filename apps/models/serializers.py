@@ -79,6 +79,17 @@ class FallbackField(ScopedField):
         return str(value)
 
 
+class FallbacksField(serializers.ListField):
+    """Counted before its ids are looked up one by one."""
+
+    child = FallbackField(queryset=LLMModel.objects.alive())
+
+    def to_internal_value(self, data: Any) -> Any:
+        if isinstance(data, list) and len(data) > MAX_FALLBACKS:
+            self.fail("max_length", max_length=MAX_FALLBACKS)
+        return super().to_internal_value(data)
+
+
 class ModelSerializer(StrictModelSerializer):
     """`prices` is what is in force now: the override of each bucket, else the catalog's."""
 
@@ -88,9 +99,7 @@ class ModelSerializer(StrictModelSerializer):
     capabilities = serializers.ListField(
         child=serializers.ChoiceField(choices=Capability.choices), required=False, max_length=len(Capability.values)
     )
-    fallback_ids = serializers.ListField(
-        child=FallbackField(queryset=LLMModel.objects.alive()), required=False, max_length=MAX_FALLBACKS
-    )
+    fallback_ids = FallbacksField(required=False, max_length=MAX_FALLBACKS)
     prices = serializers.SerializerMethodField()
 
     class Meta:
