@@ -1,6 +1,5 @@
 """The embedded servers as processes: they start once, are shared, survive kills, and leave nothing behind."""
 
-import contextlib
 import os
 import shutil
 import signal
@@ -8,9 +7,8 @@ import stat
 import subprocess
 import sys
 import tempfile
-import time
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import psycopg
@@ -20,9 +18,9 @@ import redis
 from everquant.embedded import EmbeddedError, EmbeddedServices, default_data_dir
 from everquant.embedded.binaries import locate_binaries
 from everquant.embedded.places import run_as, server_account
+from tests.project.processes import WAIT_S, commands, is_alive, wait_until
 
 CHECKOUT = Path(__file__).resolve().parents[2]
-WAIT_S = 30
 HOLDER = """
 import sys
 from pathlib import Path
@@ -34,20 +32,6 @@ print("stopped", flush=True)
 """
 is_root = os.geteuid() == 0
 only_root = pytest.mark.skipif(not is_root, reason="is about what root must not do")
-
-
-def wait_until(condition: Callable[[], object], what: str) -> None:
-    deadline = time.monotonic() + WAIT_S
-    while not condition():
-        assert time.monotonic() < deadline, f"not within {WAIT_S} s: {what}"
-        time.sleep(0.02)
-
-
-def is_alive(pid: int) -> bool:
-    try:
-        return Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[0] != "Z"
-    except FileNotFoundError:
-        return False
 
 
 class Machine:
@@ -86,12 +70,10 @@ class Machine:
         return int((self.data_dir / "postgres" / "postmaster.pid").read_text().split("\n")[0])
 
     def guardian_pids(self) -> list[int]:
-        return [
-            pid for pid, command in _processes() if "everquant.embedded.guardian" in command and self._owns(command)
-        ]
+        return [pid for pid, command in commands() if "everquant.embedded.guardian" in command and self._owns(command)]
 
     def processes(self) -> list[str]:
-        return [command for _, command in _processes() if self._owns(command) and "EmbeddedServices(" not in command]
+        return [command for _, command in commands() if self._owns(command) and "EmbeddedServices(" not in command]
 
     def _owns(self, command: str) -> bool:
         return str(self.base) in command or str(self.services.socket_dir) in command
@@ -111,13 +93,6 @@ class Machine:
             holder.kill()
             holder.communicate()
         wait_until(lambda: not self.processes(), "the servers end with their last user")
-
-
-def _processes() -> Iterator[tuple[int, str]]:
-    for entry in Path("/proc").iterdir():
-        if entry.name.isdigit():
-            with contextlib.suppress(OSError):
-                yield int(entry.name), (entry / "cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace")
 
 
 @pytest.fixture

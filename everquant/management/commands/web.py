@@ -33,7 +33,7 @@ def web_command(host: str, port: int) -> list[str]:
         "--backpressure": max(BACKLOG // 2, settings.WEB_THREADS * CONNECTIONS_PER_THREAD),
         "--http1-header-read-timeout": min(60_000, int(settings.READ_TIMEOUT * 1000)),
         "--workers-kill-timeout": KILL_TIMEOUT_S,
-        "--log-level": "warning",
+        "--log-level": "error",
     }
     flags = ["--no-ws", "--no-access-log", "--respawn-failed-workers"]
     granian = Path(sys.executable).with_name("granian")

@@ -1,0 +1,194 @@
+"""`manage.py up` as a process: it starts everything, ends everything, and finds its data again."""
+
+import os
+import re
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import threading
+import uuid
+from collections.abc import Iterator
+from http import HTTPStatus
+from pathlib import Path
+from typing import Any
+
+import pytest
+import requests
+
+from tests.project.processes import commands, descendants, is_alive, wait_until
+
+CHECKOUT = Path(__file__).resolve().parents[2]
+INHERITED = ("PATH", "HOME", "LANG", "TMPDIR", "VIRTUAL_ENV")
+
+
+class Up:
+    """One run of `manage.py up` on a data directory."""
+
+    def __init__(self, data_dir: Path, port: int, **environment: str) -> None:
+        kept = {name: os.environ[name] for name in INHERITED if name in os.environ}
+        self.data_dir = data_dir
+        self.port = port
+        self.output = ""
+        self.process = subprocess.Popen(
+            [sys.executable, str(CHECKOUT / "manage.py"), "up"],
+            env={**kept, "EVERQUANT_DATA_DIR": str(data_dir), "PORT": str(port), "WEB_PROCESSES": "1", **environment},
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            start_new_session=True,
+        )
+        self._greeted = threading.Event()
+        self._reader = threading.Thread(target=self._read, daemon=True)
+        self._reader.start()
+
+    def _read(self) -> None:
+        assert self.process.stdout is not None
+        for line in self.process.stdout:
+            self.output += line
+            if "viewer@example.com" in line:
+                self._greeted.set()
+        self._greeted.set()
+
+    def wait_until_running(self) -> "Up":
+        assert self._greeted.wait(60), self.output
+        assert self.process.poll() is None, self.output
+        return self
+
+    def get(self, path: str) -> requests.Response:
+        return requests.get(f"http://127.0.0.1:{self.port}{path}", timeout=30)
+
+    def password(self) -> str:
+        found = re.search(r"admin@example\.com +(\S+)", self.output)
+        assert found, self.output
+        return found[1]
+
+    def log_in(self, email: str) -> dict[str, Any]:
+        """Who the API says that we are."""
+        base = f"http://127.0.0.1:{self.port}/api/v1/auth"
+        answer = requests.post(f"{base}/login", json={"email": email, "password": self.password()}, timeout=30)
+        assert answer.status_code == HTTPStatus.OK, answer.text
+        token = answer.json()["data"]["access_token"]
+        me = requests.get(f"{base}/me", headers={"Authorization": f"Bearer {token}"}, timeout=30)
+        assert me.status_code == HTTPStatus.OK, me.text
+        return dict(me.json()["data"])
+
+    def processes(self) -> dict[int, str]:
+        """Everything that this run started, the detached servers included."""
+        servers = {pid: command for pid, command in commands() if str(self.data_dir) in command}
+        return descendants(self.process.pid) | servers
+
+    def end(self, number: int) -> int:
+        self.process.send_signal(number)
+        code = self.process.wait(30)
+        self._reader.join(30)
+        return code
+
+    def close(self) -> None:
+        self.process.wait(30)
+        self._reader.join(30)
+        assert self.process.stdout is not None
+        self.process.stdout.close()
+
+
+class Place:
+    """A fresh data directory and port for the runs of one test."""
+
+    def __init__(self) -> None:
+        self.base = Path(tempfile.gettempdir()) / f"eq-{uuid.uuid4().hex[:12]}"
+        with socket.socket() as probe:
+            probe.bind(("127.0.0.1", 0))
+            self.port = int(probe.getsockname()[1])
+        self.runs: list[Up] = []
+
+    def up(self, **environment: str) -> Up:
+        self.runs.append(Up(self.base / "data", self.port, **environment))
+        return self.runs[-1]
+
+
+@pytest.fixture
+def place() -> Iterator[Place]:
+    place = Place()
+    yield place
+    started = {pid for run in place.runs for pid in run.processes()}
+    for run in place.runs:
+        run.process.kill()
+    wait_until(lambda: not any(is_alive(pid) for pid in started), "everything that was started has ended")
+    for run in place.runs:
+        run.close()
+    shutil.rmtree(place.base, ignore_errors=True)
+
+
+def test_everything_starts_ends_with_ctrl_c_and_is_found_again(place: Place) -> None:
+    first = place.up().wait_until_running()
+    ids = {}
+    for role in ("admin", "editor", "viewer"):
+        me = first.log_in(f"{role}@example.com")
+        ids[role] = me["id"]
+    assert len(set(ids.values())) == 3
+    for path in ("/healthz", "/api/docs", "/api/schema", "/admin/login/"):
+        assert first.get(path).status_code == HTTPStatus.OK, path
+    wait_until(lambda: first.get("/readyz").json()["checks"]["worker"]["ok"], "the worker reports")
+    password_file = place.base / "data" / "demo-password"
+    assert password_file.stat().st_mode & 0o077 == 0
+    assert len(first.password()) >= 12
+
+    second = place.up()
+    assert second.process.wait(30) != 0
+    second._reader.join(30)
+    assert f"Port {place.port} on 127.0.0.1 cannot be used" in second.output
+    assert "Traceback" not in second.output
+    assert first.get("/healthz").status_code == HTTPStatus.OK
+
+    started = first.processes()
+    assert {"granian", "worker", "postgres", "valkey"} <= {
+        name for name in ("granian", "worker", "postgres", "valkey") for command in started.values() if name in command
+    }
+    assert first.end(signal.SIGINT) == 0
+    assert [command for pid, command in started.items() if is_alive(pid)] == []
+    assert "Traceback" not in first.output
+
+    again = place.up().wait_until_running()
+    assert again.password() == first.password()
+    assert {role: again.log_in(f"{role}@example.com")["id"] for role in ids} == ids
+    started = again.processes()
+    assert again.end(signal.SIGTERM) == 0
+    assert [command for pid, command in started.items() if is_alive(pid)] == []
+
+
+def test_kill_leaves_no_orphan_and_no_obstacle(place: Place) -> None:
+    killed = place.up(DEMO_PASSWORD="a password of my own").wait_until_running()
+    assert "a password of my own" in killed.output
+    started = killed.processes()
+    killed.process.kill()
+    wait_until(lambda: not any(is_alive(pid) for pid in started), "children end with the killed parent")
+
+    again = place.up(DEMO_PASSWORD="a password of my own").wait_until_running()
+    assert again.get("/readyz").status_code == HTTPStatus.OK
+
+
+def test_child_that_dies_is_named_and_ends_the_rest(place: Place) -> None:
+    run = place.up().wait_until_running()
+    started = run.processes()
+    worker = next(pid for pid, command in started.items() if command.endswith("manage.py worker"))
+    os.kill(worker, signal.SIGKILL)
+    assert run.process.wait(30) == 1
+    run._reader.join(30)
+    assert "worker was killed by SIGKILL" in run.output
+    assert [command for pid, command in started.items() if is_alive(pid)] == []
+
+
+def test_web_and_worker_go_on_after_postgres_was_killed(place: Place) -> None:
+    run = place.up().wait_until_running()
+    wait_until(lambda: run.get("/readyz").json()["checks"]["worker"]["ok"], "the worker reports")
+    pid_file = place.base / "data" / "postgres" / "postmaster.pid"
+    killed = int(pid_file.read_text().split("\n")[0])
+    os.kill(killed, signal.SIGKILL)
+    wait_until(
+        lambda: not is_alive(killed) and run.get("/readyz").json()["checks"]["database"]["ok"], "the database is back"
+    )
+    assert run.log_in("admin@example.com")["email"] == "admin@example.com"
+    assert run.process.poll() is None, run.output
