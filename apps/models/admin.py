@@ -12,7 +12,14 @@ from apps.models.parameters import parameter_problems
 from apps.models.providers.address import validate_base_url
 
 
-class ProviderForm(forms.ModelForm):
+class SoftDeleteForm(forms.ModelForm):
+    """Checks constraints over living rows too, which Django skips as `deleted_at` is not in the form."""
+
+    def _get_validation_exclusions(self) -> set[str]:
+        return super()._get_validation_exclusions() - {"deleted_at"}  # type: ignore[misc]  # not in the stubs
+
+
+class ProviderForm(SoftDeleteForm):
     """The key can be written and taken away here, and is never shown."""
 
     api_key = forms.CharField(
@@ -57,7 +64,7 @@ class ProviderForm(forms.ModelForm):
 
 
 @admin.register(Provider)
-class ProviderAdmin(ModelAdmin):  # type: ignore[misc]  # unfold has no types
+class ProviderAdmin(ModelAdmin):
     form = ProviderForm
     list_display = ["name", "kind", "organization", "base_url", "holds_key", "is_active", "is_deleted", "updated_at"]
     list_filter = ["kind", "is_active", ("deleted_at", admin.EmptyFieldListFilter)]
@@ -83,7 +90,7 @@ class ProviderAdmin(ModelAdmin):  # type: ignore[misc]  # unfold has no types
         return False
 
 
-class ModelForm(forms.ModelForm):
+class ModelForm(SoftDeleteForm):
     class Meta:
         model = LLMModel
         exclude = ["fallbacks"]  # noqa: DJ006 - fallbacks have rows of their own, below the form
@@ -118,7 +125,7 @@ class FallbackForm(forms.ModelForm):
         return cleaned
 
 
-class FallbackInline(TabularInline):  # type: ignore[misc]  # unfold has no types
+class FallbackInline(TabularInline):
     model = ModelFallback
     form = FallbackForm
     fk_name = "model"
@@ -127,7 +134,7 @@ class FallbackInline(TabularInline):  # type: ignore[misc]  # unfold has no type
 
 
 @admin.register(LLMModel)
-class LLMModelAdmin(ModelAdmin):  # type: ignore[misc]  # unfold has no types
+class LLMModelAdmin(ModelAdmin):
     form = ModelForm
     inlines = [FallbackInline]
     list_display = ["slug", "provider", "organization", "provider_model_name", "is_default", "is_active", "is_deleted"]

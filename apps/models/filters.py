@@ -1,3 +1,5 @@
+from typing import Any
+
 import django_filters
 
 from apps.models.models import Capability, LLMModel, Provider, ProviderKind
@@ -30,5 +32,5 @@ class ModelFilter(django_filters.FilterSet):
         model = LLMModel
         fields: list[str] = []
 
-    def with_capability(self, queryset, name, value):  # type: ignore[no-untyped-def]  # django-filter is untyped
+    def with_capability(self, queryset: Any, name: str, value: str) -> Any:
         return queryset.filter(capabilities__contains=[value])

@@ -75,7 +75,7 @@ class Provider(SoftDeleteTenantModel):
         return decrypt(self.encrypted_api_key).decode() if self.encrypted_api_key is not None else ""
 
 
-class LLMModelQuerySet(SoftDeleteTenantQuerySet):
+class LLMModelQuerySet(SoftDeleteTenantQuerySet):  # type: ignore[override]  # as_manager()
     def with_provider(self) -> "LLMModelQuerySet":
         return self.select_related("provider")
 

@@ -64,7 +64,9 @@ class ProviderSerializer(StrictModelSerializer):
 class PricesSerializer(serializers.Serializer[Prices]):
     """USD for a million tokens of each bucket; null is not known."""
 
-    source = serializers.ChoiceField(choices=["catalog", "override", "mixed", "free"], read_only=True)
+    source = serializers.ChoiceField(  # type: ignore[assignment]  # DRF sets its attribute of this name on instances
+        choices=["catalog", "override", "mixed", "free"], read_only=True
+    )
     input = serializers.DecimalField(max_digits=None, decimal_places=None, allow_null=True, read_only=True)
     cached_input = serializers.DecimalField(max_digits=None, decimal_places=None, allow_null=True, read_only=True)
     cache_write = serializers.DecimalField(max_digits=None, decimal_places=None, allow_null=True, read_only=True)

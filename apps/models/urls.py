@@ -1,9 +1,11 @@
+from typing import Any
+
 from django.urls import URLPattern, URLResolver, path
 
 from apps.models.views import ModelViewSet, ProviderViewSet
 
-_many = {"get": "list", "post": "create"}
-_one = {"get": "retrieve", "put": "update", "patch": "partial_update", "delete": "destroy"}
+_many: dict[str, Any] = {"get": "list", "post": "create"}
+_one: dict[str, Any] = {"get": "retrieve", "put": "update", "patch": "partial_update", "delete": "destroy"}
 
 urlpatterns: list[URLPattern | URLResolver] = [
     path("providers", ProviderViewSet.as_view(_many), name="provider-list"),

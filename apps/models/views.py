@@ -1,4 +1,4 @@
-from typing import Any, ClassVar
+from typing import Any, ClassVar, cast
 
 from django.conf import settings
 from django.contrib.postgres.expressions import ArraySubquery
@@ -131,7 +131,7 @@ class ModelViewSet(ResourceViewSet):
     def catalog(self, request: Request, *args: Any, **kwargs: Any) -> Response:
         words = request.query_params.get("search", "").split()
         found = search_catalog(words=words, provider=request.query_params.get("provider", ""))
-        page = self.paginate_queryset(_Entries(found))
+        page = self.paginate_queryset(cast("Any", _Entries(found)))
         return self.get_paginated_response(self.represent(page, many=True))
 
 
