@@ -97,12 +97,13 @@ class Prompt(SoftDeleteTenantModel):
     def __str__(self) -> str:
         return self.slug
 
+    label_pairs: list[dict[str, Any]] | None = None
+
     @property
     def labels(self) -> dict[str, int]:
-        """Label → version number; without a query on instances of `with_current`."""
-        pairs = getattr(self, "label_pairs", None)
-        if pairs is not None:
-            return {pair["name"]: pair["version"] for pair in pairs}
+        """Label → version number; without a query on new instances and those of `with_current`."""
+        if self.label_pairs is not None:
+            return {pair["name"]: pair["version"] for pair in self.label_pairs}
         return dict(self.label_set.order_by("name").values_list("name", "version__version_number"))
 
 

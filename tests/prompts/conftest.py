@@ -1,4 +1,5 @@
 import pytest
+from django.db import connection
 
 URL = "/api/v1/prompts"
 GREETING = {"slug": "greetings/hello", "name": "Hello", "content": "Hello, {{name}}!"}
@@ -7,6 +8,13 @@ CHAT = {
     "name": "Reply",
     "messages": [{"role": "system", "content": "Be kind."}, {"role": "user", "content": "{{question}}"}],
 }
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _no_stray_audit_table(django_db_setup, django_db_blocker):
+    """auditlog's own table, unused as its model is swapped, refers to users and keeps Django from emptying them."""
+    with django_db_blocker.unblock(), connection.cursor() as cursor:
+        cursor.execute("DROP TABLE IF EXISTS auditlog_logentry")
 
 
 @pytest.fixture

@@ -102,7 +102,6 @@ BAD_BODIES = [
     ({**GREETING, "slug": "Not A Slug"}, {"slug"}),
     ({**GREETING, "slug": "a//b"}, {"slug"}),
     ({**GREETING, "slug": "../a"}, {"slug"}),
-    ({**GREETING, "slug": "a\n"}, {"slug"}),
     ({**GREETING, "slug": "a/" * 8 + "a"}, {"slug"}),
     ({**GREETING, "slug": "a" * 201}, {"slug"}),
     ({**GREETING, "tags": "a"}, {"tags"}),

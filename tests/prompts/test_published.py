@@ -10,10 +10,6 @@ from tests.prompts.conftest import CHAT, URL
 HELLO = f"{URL}/by-slug/greetings/hello"
 
 
-def bearer(person):
-    return person.client._credentials or person.client.defaults["HTTP_AUTHORIZATION"]
-
-
 @pytest.fixture
 def prompt(transactional_db, create, editor):
     prompt = create(tags=["x"])
@@ -167,7 +163,7 @@ def test_no_read_that_starts_after_a_commit_sees_what_was_before(prompt, editor,
     assert stale == []
 
 
-def test_without_redis_it_is_read_from_the_database(prompt, editor, viewer, settings, redis_away):
+def test_without_redis_it_is_read_from_the_database(prompt, editor, viewer, redis_away):
     assert content(viewer.client) == "Two, {{name}}"
     editor.client.patch(f"{URL}/{prompt['id']}", {"content": "New"})
     assert content(viewer.client) == "New"
@@ -181,6 +177,7 @@ def test_the_bundle_holds_every_active_prompt_with_the_label(
     create(slug="unlabelled")
     for each in (prompt, other, off):
         editor.client.put(f"{URL}/{each['id']}/labels/production", {"version": 1})
+    viewer.client.get(URL)
     with django_assert_num_queries(2):
         response = viewer.client.get(f"{URL}/bundle")
     with django_assert_num_queries(0):

@@ -124,9 +124,8 @@ def test_diff_shows_each_field_line_by_line(create, editor):
     assert [(change["field"], change["change"]) for change in data["changes"]] == [
         ("content", "changed"),
         ("parameters", "removed"),
-        ("variables", "removed"),
         ("tools", "added"),
-    ][:2] + [("tools", "added")]
+    ]
     assert data["changes"][0]["hunks"] == [
         {
             "from_line": 1,

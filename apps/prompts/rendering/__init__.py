@@ -3,7 +3,7 @@
 from apps.prompts.rendering.errors import PromptError, RenderError, SchemaError, TemplateError, VariablesError
 from apps.prompts.rendering.prompt import FORMATS, CompiledPrompt, Variable, compile_prompt, extract_variables
 from apps.prompts.rendering.schema import check_response_schema
-from apps.prompts.rendering.settings import check_parameters, check_tools
+from apps.prompts.rendering.tools import check_parameters, check_tools
 
 __all__ = [
     "FORMATS",

@@ -14,7 +14,7 @@ ANY_VERSION = -1
 """For `expected_version`: wherever the label is now."""
 
 
-@transaction.atomic
+@transaction.atomic(savepoint=False)
 def set_label(
     *,
     prompt: Prompt,
@@ -44,7 +44,7 @@ def set_label(
     return label
 
 
-@transaction.atomic
+@transaction.atomic(savepoint=False)
 def remove_label(
     *,
     prompt: Prompt,

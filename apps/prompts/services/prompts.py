@@ -1,4 +1,7 @@
-"""Prompts as a whole: made with their first version, edited, copied, deleted and brought back."""
+"""Prompts as a whole: made with their first version, edited, copied, deleted and brought back.
+
+Services of prompts make no savepoint: an error that they raise ends the caller's transaction.
+"""
 
 from collections.abc import Sequence
 from typing import Any, cast
@@ -17,7 +20,7 @@ from everquant.api.errors import BadRequest, Conflict
 SLUG_CONSTRAINT = "prompts_prompt_slug_unique"
 
 
-@transaction.atomic
+@transaction.atomic(savepoint=False)
 def create_prompt(
     *,
     organization_id: UUID,
@@ -52,6 +55,7 @@ def create_prompt(
     prompt.current_version = version
     _save_with_slug(prompt, force_insert=True)
     version.save(force_insert=True)
+    prompt.label_pairs = []
     return prompt
 
 
@@ -69,15 +73,14 @@ def unique_tags(tags: Sequence[str]) -> list[str]:
 
 def _save_with_slug(prompt: Prompt, **options: Any) -> None:
     try:
-        with transaction.atomic(savepoint=not options.get("force_insert")):
-            prompt.save(**options)
+        prompt.save(**options)
     except IntegrityError as error:
         if SLUG_CONSTRAINT not in str(error):
             raise
         raise Conflict("Another prompt has this slug.", details={"slug": "Another prompt has this slug."}) from error
 
 
-@transaction.atomic
+@transaction.atomic(savepoint=False)
 def update_prompt(
     *, prompt: Prompt, fields: dict[str, Any], changes: Definition, message: str = "", updated_by: User | None
 ) -> Prompt:
@@ -98,7 +101,7 @@ def update_prompt(
     return prompt
 
 
-@transaction.atomic
+@transaction.atomic(savepoint=False)
 def duplicate_prompt(
     *, prompt: Prompt, created_by: User | None, slug: str | None = None, name: str | None = None
 ) -> Prompt:
@@ -117,14 +120,14 @@ def duplicate_prompt(
     )
 
 
-@transaction.atomic
+@transaction.atomic(savepoint=False)
 def delete_prompt(*, prompt: Prompt) -> None:
     """Take a prompt out of sight and out of service; its slug is free again."""
     prompt.soft_delete()
     forget(prompt.organization_id)
 
 
-@transaction.atomic
+@transaction.atomic(savepoint=False)
 def undelete_prompt(*, prompt: Prompt) -> Prompt:
     """Bring a deleted prompt back as it was. Raises Conflict when its slug was taken meanwhile."""
     if prompt.is_deleted:

@@ -68,7 +68,7 @@ def _exported_version(version: PromptVersion) -> dict[str, Any]:
     }
 
 
-@transaction.atomic
+@transaction.atomic(savepoint=False)
 def import_prompts(
     *,
     organization_id: UUID,

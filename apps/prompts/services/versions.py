@@ -28,7 +28,7 @@ def new_version(
     )
 
 
-@transaction.atomic
+@transaction.atomic(savepoint=False)
 def create_version(
     *, prompt: Prompt, changes: Definition, message: str = "", created_by: User | None, even_if_equal: bool = True
 ) -> PromptVersion:
@@ -74,7 +74,7 @@ def _comparable(definition: Definition) -> list[Any]:
     return [*(value for name, value in sorted(definition.items()) if name != "model"), model and model.pk]
 
 
-@transaction.atomic
+@transaction.atomic(savepoint=False)
 def restore_version(
     *, prompt: Prompt, version: PromptVersion, message: str = "", created_by: User | None
 ) -> PromptVersion:

@@ -1,35 +1,40 @@
-"""What else a version carries to the model: parameters, tools, the schema of the answer."""
+"""What else a version carries to the model: parameters and tools."""
 
 import json
 import re
 from typing import Any
 
+from apps.models.parameters import parameter_problems
 from apps.prompts.rendering.errors import TemplateError
 from apps.prompts.rendering.values import find_problem
 
-MAX_PARAMETERS_CHARS = 32_000
 MAX_TOOLS = 128
 MAX_TOOLS_CHARS = 256_000
-RESERVED_PARAMETERS = ("messages", "model", "stream", "stream_options", "tools")
 TOOL_NAME = re.compile(r"[A-Za-z0-9_-]{1,64}")
 TOOL_FIELDS = frozenset({"description", "name", "parameters", "strict"})
 
 
 def check_parameters(parameters: Any) -> None:
-    """Raise TemplateError unless these are named values that a call may add (`temperature`, `max_tokens`, ...)."""
+    """Raise TemplateError, details by `parameters.<name>`, unless these are parameters of a call."""
     if not isinstance(parameters, dict):
         raise TemplateError("An object is expected.").at("parameters")
-    for name in RESERVED_PARAMETERS:
-        if name in parameters:
-            raise TemplateError("This is set by the prompt itself.").at(f"parameters.{name}")
-    _check_size("parameters", parameters, MAX_PARAMETERS_CHARS)
+    problems = parameter_problems(parameters)
+    if problems:
+        raise TemplateError(
+            "The parameters are not valid.",
+            {f"parameters.{name}".rstrip("."): why for name, why in problems.items()},
+        )
 
 
 def check_tools(tools: Any) -> None:
     """Raise TemplateError unless every tool is `{"type": "function", "function": {"name", ...}}`, names unique."""
     if not isinstance(tools, list) or len(tools) > MAX_TOOLS:
         raise TemplateError(f"A list of at most {MAX_TOOLS} tools is expected.").at("tools")
-    _check_size("tools", tools, MAX_TOOLS_CHARS)
+    problem = find_problem(tools, "tools")
+    if problem is not None:
+        raise TemplateError(problem[1]).at(problem[0])
+    if len(json.dumps(tools)) > MAX_TOOLS_CHARS:
+        raise TemplateError(f"Longer than {MAX_TOOLS_CHARS} characters.").at("tools")
     seen: set[str] = set()
     for index, tool in enumerate(tools):
         path = f"tools.{index}"
@@ -54,11 +59,3 @@ def _check_function(path: str, function: Any) -> str:
         if field in function and not isinstance(function[field], kind):
             raise TemplateError(f"Not {kind.__name__}.").at(f"{path}.{field}")
     return name
-
-
-def _check_size(path: str, value: Any, most: int) -> None:
-    problem = find_problem(value, path)
-    if problem is not None:
-        raise TemplateError(problem[1]).at(problem[0])
-    if len(json.dumps(value)) > most:
-        raise TemplateError(f"Longer than {most} characters.").at(path)
