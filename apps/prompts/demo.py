@@ -71,7 +71,8 @@ DEMO_PROMPTS = (
                         {
                             "role": "system",
                             "content": "You answer customers of {{company}} kindly and briefly, in "
-                            "{{customer.language}}.\nUse only this article. If it does not answer the question, say so.\n\n{{article}}",
+                            "{{customer.language}}.\nUse only this article. If it does not answer the question, say so."
+                            "\n\n{{article}}",
                         },
                         {"role": "user", "content": "{{question}}"},
                     ]

@@ -70,11 +70,27 @@ def test_rows_are_the_prompts_as_read_one_by_one(prompts, viewer):
 @pytest.mark.parametrize(
     "query",
     [
-        "type=poem", "is_active=yes", "is_active=True", "deleted=1", "model_id=x", "created_by=1", "label=A", "page=0",
-        "page=x",        "page=99999999999999999999", "per_page=101", "ordering=content", "ordering=", "x=1", "search=a%00", "tag=a%00",
-        "type=text&type=chat", "tag=" + "x" * 51, "folder=" + "x" * 201,
+        "type=poem",
+        "is_active=yes",
+        "is_active=True",
+        "deleted=1",
+        "model_id=x",
+        "created_by=1",
+        "label=A",
+        "page=0",
+        "page=x",
+        "page=99999999999999999999",
+        "per_page=101",
+        "ordering=content",
+        "ordering=",
+        "x=1",
+        "search=a%00",
+        "tag=a%00",
+        "type=text&type=chat",
+        "tag=" + "x" * 51,
+        "folder=" + "x" * 201,
     ],
-)  # fmt: skip
+)
 def test_bad_parameters_are_refused_by_name(viewer, query):
     response = viewer.client.get(f"{URL}?{query}")
     assert response.status_code == 400, response.content

@@ -65,7 +65,7 @@ def test_bad_versions_are_refused_and_none_is_made(create, editor, body, field):
 
 def test_restoring_makes_a_new_version_with_the_old_words(create, editor):
     prompt = create()
-    add(editor.client, prompt, content="Second", parameters={"n": 1})
+    add(editor.client, prompt, content="Second", parameters={"seed": 1})
     response = editor.client.post(f"{URL}/{prompt['id']}/versions/1/restore")
     assert response.status_code == 201
     data = response.json()["data"]
