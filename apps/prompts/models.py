@@ -41,7 +41,7 @@ def is_label(text: str) -> bool:
     return len(text) <= LABEL_LENGTH and re.fullmatch(LABEL_PATTERN, text) is not None
 
 
-class PromptQuerySet(SoftDeleteTenantQuerySet):
+class PromptQuerySet(SoftDeleteTenantQuerySet):  # type: ignore[override] # the stubs mistake as_manager of two bases
     def with_current(self) -> "PromptQuerySet":
         """With the current version and the labels, in the same query."""
         labels = (

@@ -31,6 +31,16 @@ def forget(organization_id: UUID) -> None:
     _cache.invalidate(str(organization_id))
 
 
+def slug_key(slug: str, version: int | str | None, label: str | None) -> str:
+    """Under which an answer of the read by slug is remembered."""
+    return f"slug:{slug}:{version or ''}:{label or ''}"
+
+
+def names(organization_id: UUID, key: str) -> tuple[str, str]:
+    """What `read` reads, for `everquant.cache.prefetch`."""
+    return _cache.names(str(organization_id), key)
+
+
 def read(organization_id: UUID, key: str) -> tuple[Answer | None, bytes | None]:
     """The remembered answer, and the epoch to give to `store`: take it before reading the database."""
     entry, epoch = _cache.read(str(organization_id), key)

@@ -1,6 +1,8 @@
 """Prompts as resources, and the ways in which programs read them."""
 
+from collections.abc import Iterable
 from typing import Any, ClassVar, cast
+from uuid import UUID
 
 from django.db import transaction
 from django.http import HttpResponse
@@ -137,6 +139,13 @@ class PromptViewSet(ResourceViewSet):
             }
         )
 
+    def names_to_prefetch(self, organization_id: UUID) -> Iterable[str]:
+        if self.action != "by_slug":
+            return ()
+        query = self.request.query_params
+        key = published.slug_key(self.kwargs["slug"], query.get("version"), query.get("label"))
+        return published.names(organization_id, key)
+
     @extend_schema(parameters=[_LABEL, _VERSION])
     def by_slug(self, request: Request, slug: str) -> HttpResponse:
         """The version that a label or a number names; without either `production`, else the current version."""
@@ -147,7 +156,7 @@ class PromptViewSet(ResourceViewSet):
         if label and version:
             raise ValidationError({"label": ["Give either version or label."]})
         organization_id = self.principal.organization_id
-        key = f"slug:{slug}:{version or ''}:{label or ''}"
+        key = published.slug_key(slug, version, label)
         answer, epoch = published.read(organization_id, key)
         if answer is None:
             data = published.load_by_slug(organization_id, slug, version=version, label=label)
