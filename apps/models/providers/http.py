@@ -106,6 +106,7 @@ class _DeadlineConnection(HTTPConnection):
     """Belongs to one call at a time, whose deadline the thread that sends the request hands over."""
 
     allow_private = False
+    _outgoing: list[bytes] | None = None
 
     def _new_conn(self) -> socket:
         deadline: Deadline = _call.deadline
@@ -125,8 +126,20 @@ class _DeadlineConnection(HTTPConnection):
         self._take_deadline()
 
     def request(self, *args: Any, **kwargs: Any) -> None:
+        """Headers and body leave in one write: two would be two packets, and two wake-ups of the server."""
         self._take_deadline()
-        super().request(*args, **kwargs)
+        self._outgoing = []
+        try:
+            super().request(*args, **kwargs)
+        finally:
+            outgoing, self._outgoing = self._outgoing, None
+        super().send(b"".join(outgoing))
+
+    def send(self, data: Any) -> None:
+        if self._outgoing is None:
+            super().send(data)
+        else:
+            self._outgoing.append(data)
 
     def _take_deadline(self) -> None:
         if isinstance(self.sock, _DeadlineSocket):
@@ -190,6 +203,7 @@ class Endpoint:
         self._headers = {"Content-Type": "application/json", "User-Agent": "everquant", **headers}
         self._secret = secret
         self._allow_private = allow_private
+        self._pool: HTTPConnectionPool | None = None
 
     def post_json(self, path: str, payload: Json, deadline: Deadline, headers: Json) -> tuple[Json, Mapping[str, str]]:
         """The decoded body and the headers of a 2xx answer. Raises ProviderError."""
@@ -215,8 +229,9 @@ class Endpoint:
             raise ProviderError(ErrorCode.INVALID_REQUEST, "The request cannot be written as JSON.") from None
         _call.deadline = deadline
         try:
-            pool = _pools(self._allow_private).connection_from_host(self._host, self._port, self._scheme)
-            response = pool.urlopen(
+            if self._pool is None:
+                self._pool = _pools(self._allow_private).connection_from_host(self._host, self._port, self._scheme)
+            response = self._pool.urlopen(
                 "POST",
                 self._path + path,
                 body=body,
