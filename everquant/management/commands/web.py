@@ -49,6 +49,13 @@ def allow_many_files() -> None:
         resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
 
 
+def clear_metrics() -> None:
+    """Empty the folder through which the processes add up their metrics: those of an earlier run would count again."""
+    folder = settings.PROMETHEUS_MULTIPROC_DIR
+    for file in folder.glob("*.db") if folder else ():
+        file.unlink(missing_ok=True)
+
+
 class Command(BaseCommand):
     help = "Serve HTTP. Database and cache must be there; `up` starts everything on one machine."
     requires_system_checks: list[str] = []
@@ -59,5 +66,6 @@ class Command(BaseCommand):
 
     def handle(self, *_args: Any, host: str, port: int, **_options: Any) -> None:
         allow_many_files()
+        clear_metrics()
         command = web_command(host, port)
         os.execv(command[0], command)  # noqa: S606 (our own server, no shell)
