@@ -96,27 +96,29 @@ class ExecuteViewSet(PermissionViewSet):
 
 def _streamed(command: Command, slot: Slot) -> HttpResponseBase:
     try:
-        running = live.start(command)
+        running = live.prepare_live(command)
+        prepared = running.prepared
+        payload = prepared.payload or prepared.execution.payload
+        opening = encode_event(1, "execution.started", represent(prepared.execution, payload, []))
+        running.begin()
     except BaseException:
         slot.release()
         raise
-    response = event_stream(_events(running), slot.release)
-    if running.prepared.is_replay:
+    response = event_stream(_events(opening, running), slot.release)
+    if prepared.is_replay:
         response.headers[REPLAYED] = "true"
     return response
 
 
-def _events(running: live.LiveExecution) -> Iterator[bytes]:
-    prepared = running.prepared
-    payload = prepared.payload or prepared.execution.payload
-    yield encode_event(1, "execution.started", represent(prepared.execution, payload, []))
+def _events(opening: bytes, running: live.LiveExecution) -> Iterator[bytes]:
+    yield opening
     number = 1
     for event in running.events(HEARTBEAT_S):
         if event is None:
             yield HEARTBEAT
             continue
         number += 1
-        yield encode_event(number, *_described(prepared.execution.id, event))
+        yield encode_event(number, *_described(running.prepared.execution.id, event))
 
 
 def _described(execution_id: UUID, event: live.LiveEvent) -> tuple[str, Any]:

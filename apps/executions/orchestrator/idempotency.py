@@ -7,6 +7,8 @@ lease ends the wait for an execution whose process died.
 import time
 from uuid import UUID
 
+from django.conf import settings
+
 from apps.executions.models import INTERRUPTED, Execution, Status
 from apps.executions.orchestrator.command import Finished, IdempotencyClaim
 from everquant.api.errors import Conflict
@@ -14,7 +16,6 @@ from everquant.api.idempotency import HEADER, refuse_other_request
 from everquant.api.models import IdempotencyKey
 from everquant.db import release_connection
 
-WAIT_S = 30.0
 _FIRST_PAUSE_S, _LONGEST_PAUSE_S = 0.02, 0.5
 INTERRUPTED_MESSAGE = "The process that ran it ended before it had recorded an answer."
 
@@ -31,8 +32,8 @@ def claim(organization_id: UUID, given: IdempotencyClaim) -> tuple[UUID, bool]:
 
 
 def wait_for(execution_id: UUID, organization_id: UUID) -> Finished:
-    """The finished execution; raises Conflict with its Location when it still runs after WAIT_S."""
-    give_up_at = time.monotonic() + WAIT_S
+    """The finished execution; raises Conflict with its Location when it still runs after WRITE_TIMEOUT."""
+    give_up_at = time.monotonic() + settings.WRITE_TIMEOUT
     pause_s = _FIRST_PAUSE_S
     while True:
         execution = stored(execution_id, organization_id)

@@ -39,12 +39,15 @@ def _threads() -> ThreadPoolExecutor:
 
 
 class LiveExecution:
-    """`prepared` is stored and its call is under way; `events` may be read once."""
+    """`prepared` is stored; `begin` makes its call, once; `events` may be read once."""
 
     def __init__(self, prepared: Prepared, slot: Slot) -> None:
         self.prepared = prepared
         self._slot = slot
         self._queue: SimpleQueue[LiveEvent] = SimpleQueue()
+
+    def begin(self) -> None:
+        """From here on the thread owns `prepared`: it changes while its answer comes."""
         _threads().submit(copy_context().run, self._run)
 
     def events(self, heartbeat_s: float) -> Iterator[LiveEvent | None]:
@@ -76,8 +79,8 @@ class LiveExecution:
             release_connection()
 
 
-def start(command: Command) -> LiveExecution:
-    """Raises what `prepare` raises, and ServiceUnavailable when too many streams run."""
+def prepare_live(command: Command) -> LiveExecution:
+    """To be begun. Raises what `prepare` raises, and ServiceUnavailable when too many streams run."""
     slot = RUNNING.enter()
     try:
         prepared = prepare(command)

@@ -1,0 +1,68 @@
+"""Only forward, each end once; and what the database itself refuses."""
+
+import pytest
+from django.db import IntegrityError, transaction
+from django.utils import timezone
+
+from apps.executions.models import TERMINAL, TRANSITIONS, Execution, Status
+from everquant.db import uuid7
+
+pytestmark = pytest.mark.django_db
+
+
+def stored(organization, status, **values) -> Execution:
+    now = timezone.now()
+    defaults = {
+        "started_at": None if status == Status.QUEUED else now,
+        "finished_at": now if status in TERMINAL else None,
+        "lease_expires_at": now if status == Status.RUNNING else None,
+        "error_code": "TIMEOUT_TOTAL" if status == Status.FAILED else "",
+    }
+    return Execution.objects.create(
+        id=uuid7(), organization_id=organization.id, status=status, created_at=now, **{**defaults, **values}
+    )
+
+
+MOVES = {
+    Status.RUNNING: lambda execution: execution.start(lease_expires_at=timezone.now()),
+    Status.FAILED: lambda execution: execution.fail(code="INTERRUPTED", message="It ended."),
+    Status.CANCELLED: lambda execution: execution.cancel(),
+}
+
+
+@pytest.mark.parametrize("target", MOVES)
+@pytest.mark.parametrize("source", Status)
+def test_moves(organization, source, target):
+    execution = stored(organization, source)
+    allowed = target in TRANSITIONS.get(source, ())
+    assert MOVES[target](execution) is allowed
+    execution.refresh_from_db()
+    assert execution.status == (target if allowed else source)
+
+
+def test_of_two_ends_one_is_written(organization):
+    execution = stored(organization, Status.RUNNING)
+    other = Execution.objects.get(id=execution.id)
+    assert execution.cancel()
+    assert not other.fail(code="INTERRUPTED", message="")
+    other.refresh_from_db()
+    assert (other.status, other.error_code) == (Status.CANCELLED, "")
+
+
+@pytest.mark.parametrize(
+    ("status", "values", "constraint"),
+    [
+        ("paused", {}, "status_known"),
+        (Status.QUEUED, {"source": "dream"}, "source_known"),
+        (Status.SUCCEEDED, {"finished_at": None}, "end_has_time"),
+        (Status.RUNNING, {"finished_at": timezone.now()}, "end_has_time"),
+        (Status.FAILED, {"error_code": ""}, "failure_has_code"),
+        (Status.SUCCEEDED, {"error_code": "X"}, "failure_has_code"),
+        (Status.RUNNING, {"lease_expires_at": None}, "running_has_lease"),
+        (Status.SUCCEEDED, {"cost_usd": 1}, "cost_has_price"),
+        (Status.SUCCEEDED, {"cost_usd": -1, "price": {}}, "cost_has_price"),
+    ],
+)
+def test_the_database_refuses(organization, status, values, constraint):
+    with pytest.raises(IntegrityError, match=f"executions_execution_{constraint}"), transaction.atomic():
+        stored(organization, status, **values)
