@@ -3,7 +3,7 @@
 import contextlib
 import secrets
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 import structlog
@@ -11,6 +11,7 @@ from django.db import transaction
 from django_redis import get_redis_connection
 from redis.exceptions import RedisError
 
+from everquant.context import current
 from everquant.metrics import REDIS_FAILURES
 
 logger = structlog.get_logger(__name__)
@@ -44,6 +45,38 @@ def with_redis(call: Callable[[Any], Any]) -> Any:
         raise RedisAway from error
 
 
+def prefetch(names: Iterable[str], counters: Mapping[str, int]) -> None:
+    """Read `names` and count up `counters` (name → lifetime in seconds) for this request in one round trip.
+
+    `EpochCache.read` and the rate limits take their results from it. Without Redis nothing is prefetched.
+    """
+    context = current()
+    if context is None:
+        return
+    wanted = list(names)
+
+    def send(redis: Any) -> list[Any]:
+        pipeline = redis.pipeline(transaction=False)
+        pipeline.mget(wanted)
+        for name, lifetime_s in counters.items():
+            pipeline.incr(name)
+            pipeline.expire(name, lifetime_s, nx=True)
+        return list(pipeline.execute())
+
+    with contextlib.suppress(RedisAway):
+        values, *counted = with_redis(send)
+        context.prefetched.update(zip(wanted, values, strict=True))
+        context.prefetched.update(zip(counters, counted[::2], strict=True))
+
+
+def take_prefetched(*names: str) -> list[Any] | None:
+    """What was prefetched under all of these names, once; a second reader must ask Redis again."""
+    context = current()
+    if context is None or any(name not in context.prefetched for name in names):
+        return None
+    return [context.prefetched.pop(name) for name in names]
+
+
 class EpochCache:
     """A read-through cache whose entries die with their epoch.
 
@@ -59,9 +92,10 @@ class EpochCache:
 
     def read(self, epoch_key: str, key: str) -> tuple[bytes | None, bytes | None]:
         """The value or None, and the epoch to give to `store` (None while Redis is away)."""
+        names = self.names(epoch_key, key)
         try:
             self._send_invalidations()
-            epoch, entry = with_redis(lambda r: r.mget(self._epoch_name(epoch_key), self._name(epoch_key, key)))
+            epoch, entry = take_prefetched(*names) or with_redis(lambda r: r.mget(names))
         except RedisAway:
             return None, None
         epoch = epoch or _NO_EPOCH
@@ -103,6 +137,10 @@ class EpochCache:
         for name, epoch in sending.items():
             if self._unsent.get(name) == epoch:
                 self._unsent.pop(name, None)
+
+    def names(self, epoch_key: str, key: str) -> tuple[str, str]:
+        """What `read` reads, for `prefetch`."""
+        return self._epoch_name(epoch_key), self._name(epoch_key, key)
 
     def _epoch_name(self, epoch_key: str) -> str:
         return f"{self._prefix}:epoch:{epoch_key}"

@@ -9,12 +9,16 @@ from typing import Any
 
 @dataclass(slots=True)
 class RequestContext:
-    """`principal` is whoever was authenticated: its `user`, `organization_id` and `api_key_id` are read."""
+    """`principal` is whoever was authenticated: its `user_id`, `organization_id` and `api_key_id` are read.
+
+    `prefetched` has what was read from Redis for this request in one round trip (see everquant/cache.py).
+    """
 
     request_id: str
     client_ip: str | None = None
     principal: Any = None
     log_fields: dict[str, Any] = field(default_factory=dict)
+    prefetched: dict[str, Any] = field(default_factory=dict)
 
 
 _context: ContextVar[RequestContext | None] = ContextVar("everquant_request", default=None)

@@ -3,6 +3,7 @@
 import re
 import time
 from collections.abc import Callable
+from typing import Any, cast
 
 import structlog
 from django.conf import settings
@@ -18,6 +19,7 @@ from everquant.metrics import REQUESTS
 logger = structlog.get_logger("everquant.request")
 
 _REQUEST_ID = re.compile(r"[A-Za-z0-9._:-]{1,64}")
+API_PREFIXES = ("/api/v1/", "/v1/")
 _QUIET_PATHS = {"/healthz", "/readyz", "/metrics"}
 GetResponse = Callable[[HttpRequest], HttpResponseBase]
 
@@ -67,6 +69,27 @@ class RequestMiddleware:
             organization=str(principal.organization_id) if principal else None,
             **context.log_fields,
         )
+
+
+class ApiBoundaryMiddleware:
+    """Requests of the API skip the middlewares listed below this one: sessions, CSRF, messages and frames are for
+    pages, and cost a third of a fast read."""
+
+    def __init__(self, get_response: GetResponse) -> None:
+        self.get_response = get_response
+        self._view = _innermost(get_response)
+
+    def __call__(self, request: HttpRequest) -> HttpResponseBase:
+        if request.path_info.startswith(API_PREFIXES):
+            return self._view(request)
+        return self.get_response(request)
+
+
+def _innermost(handler: Any) -> GetResponse:
+    """The end of a chain of middlewares: Django wraps each in a function whose `__wrapped__` is the middleware."""
+    while inner := getattr(getattr(handler, "__wrapped__", None), "get_response", None):
+        handler = inner
+    return cast("GetResponse", handler)
 
 
 def is_api(path: str) -> bool:

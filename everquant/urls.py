@@ -6,9 +6,11 @@ from drf_spectacular.views import SpectacularAPIView, SpectacularRedocView, Spec
 
 from everquant.health import healthz, metrics, readyz
 
-API_APPS = ["users", "models", "prompts", "executions", "workflows", "evaluations", "analytics"]
+# matched in this order: what is read most comes first
+API_APPS = ["prompts", "executions", "workflows", "evaluations", "analytics", "models", "users"]
 
 urlpatterns = [
+    *(path("api/v1/", include(f"apps.{app}.urls")) for app in API_APPS),
     path("healthz", healthz),
     path("readyz", readyz),
     path("metrics", metrics),
@@ -16,7 +18,6 @@ urlpatterns = [
     path("api/schema", SpectacularAPIView.as_view(), name="schema"),
     path("api/docs", SpectacularSwaggerView.as_view(url_name="schema"), name="docs"),
     path("api/redoc", SpectacularRedocView.as_view(url_name="schema"), name="redoc"),
-    *(path("api/v1/", include(f"apps.{app}.urls")) for app in API_APPS),
 ]
 
 handler500 = "everquant.middleware.server_error"

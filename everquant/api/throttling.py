@@ -5,21 +5,22 @@ While Redis is away requests pass, with a log line and a metric; logins fall bac
 
 import contextlib
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, cast
+from uuid import UUID
 
 import structlog
 from django.conf import settings
 from django.core.cache import caches
 from django.http import HttpRequest
-from django_ratelimit.core import get_usage
+from django_ratelimit.core import EXPIRATION_FUDGE, _get_window, _make_cache_key, _split_rate, get_usage
 from django_redis.cache import RedisCache
 from rest_framework.throttling import BaseThrottle
 
 from everquant.api.errors import RateLimited
-from everquant.cache import RedisAway, with_redis
+from everquant.cache import RedisAway, take_prefetched, with_redis
 from everquant.context import current
 from everquant.metrics import RATE_LIMIT_FAIL_OPEN
 
@@ -47,6 +48,10 @@ class CounterCache(RedisCache):
 
     def add(self, key: str, value: int, timeout: Any = None, version: int | None = None) -> bool:
         name = str(self.make_key(key, version))
+        counted = take_prefetched(name)
+        if counted is not None:
+            self._count = counted[0]
+            return bool(self._count == value)
 
         def count(redis: Any) -> int:
             pipeline = redis.pipeline(transaction=False)
@@ -100,13 +105,30 @@ def count_request(request: HttpRequest, *, group: str, value: str) -> Usage:
     return usage
 
 
+def counters_of(counts: Iterable[tuple[str, str]]) -> dict[str, int]:
+    """Name in Redis → lifetime in seconds of what `count_request` will count now, for `everquant.cache.prefetch`."""
+    limits = cast("CounterCache", caches["limits"])
+    counters = {}
+    for group, value in counts:
+        rate = settings.RATE_LIMITS[group]
+        period = _split_rate(rate)[1]
+        key = _make_cache_key(group, _get_window(value, period), rate, value, get_usage.ALL)
+        counters[str(limits.make_key(key))] = period + EXPIRATION_FUDGE
+    return counters
+
+
+def counts_of(organization_id: UUID, throttle_key: str) -> list[tuple[str, str]]:
+    """The limits that an authenticated request counts under."""
+    return [("organization", str(organization_id)), ("key", throttle_key)]
+
+
 class RequestThrottle(BaseThrottle):
     """Counts every API request; its tightest limit is shown in the answer's headers (see `add_headers`)."""
 
     def allow_request(self, request: Any, view: Any) -> bool:
         principal = request.auth
         counts = (
-            [("organization", str(principal.organization_id)), ("key", principal.throttle_key)]
+            counts_of(principal.organization_id, principal.throttle_key)
             if principal is not None
             else [("anonymous", client_address())]
         )

@@ -80,7 +80,8 @@ class PromptViewSet(ResourceViewSet):
         """Locked rows are read without joins: a row that changed while it was waited for would be lost with them."""
         if self.action in _READS:
             queryset = queryset.with_current()
-        return queryset if self.action in {"list", "undelete"} else queryset.alive()
+        shows_deleted = self.action == "undelete" or (self.action == "list" and "deleted" in self.request.query_params)
+        return queryset if shows_deleted else queryset.alive()
 
     def perform_create(self, data: dict[str, Any]) -> Prompt:
         fields, definition, rest = _split(data)
