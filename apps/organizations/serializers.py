@@ -10,7 +10,9 @@ MAX_PROTECTED_LABELS = 50
 class OrganizationSerializer(StrictModelSerializer):
     name = StrictCharField(max_length=200)
     protected_labels = serializers.ListField(
-        child=StrictCharField(max_length=64, validators=[RegexValidator(r"^[a-z0-9][a-z0-9._-]*\Z")]),
+        child=StrictCharField(
+            trim_whitespace=False, max_length=64, validators=[RegexValidator(r"\A[a-z][a-z0-9]*([-_.][a-z0-9]+)*\Z")]
+        ),
         max_length=MAX_PROTECTED_LABELS,
         help_text="Labels of prompts that only those with prompts:protect may move.",
     )

@@ -137,11 +137,7 @@ class CreateMixin:
         return self.answer(instance, status=201, headers=headers)
 
 
-class UpdateMixin:
-    @transaction.atomic
-    def update(self: Any, request: Request, *args: Any, **kwargs: Any) -> Response:
-        return self._update(partial=False)
-
+class PartialUpdateMixin:
     @transaction.atomic
     def partial_update(self: Any, request: Request, *args: Any, **kwargs: Any) -> Response:
         return self._update(partial=True)
@@ -150,6 +146,12 @@ class UpdateMixin:
         instance = self.get_object_for_write()
         data = self.validated(instance=instance, partial=partial)
         return self.answer(self.perform_update(instance, data) if data else instance)
+
+
+class UpdateMixin(PartialUpdateMixin):
+    @transaction.atomic
+    def update(self: Any, request: Request, *args: Any, **kwargs: Any) -> Response:
+        return self._update(partial=False)
 
 
 class DestroyMixin:

@@ -14,12 +14,19 @@ from apps.users.serializers import (
     ApiKeySerializer,
     NewApiKeySerializer,
 )
-from apps.users.tenancy import ResourceViewSet
+from apps.users.tenancy import (
+    CreateMixin,
+    DestroyMixin,
+    ListMixin,
+    PartialUpdateMixin,
+    RetrieveMixin,
+    TenantViewSet,
+)
 
 _MANAGE = "apikeys:manage"
 
 
-class ApiKeyViewSet(ResourceViewSet):
+class ApiKeyViewSet(ListMixin, CreateMixin, RetrieveMixin, PartialUpdateMixin, DestroyMixin, TenantViewSet):
     """Keys for programs: one's own, or with users:manage those of the whole organization. A revoked one is gone."""
 
     queryset = ApiKey.objects.all()

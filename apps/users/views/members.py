@@ -11,7 +11,7 @@ from apps.users.mail import accept_url
 from apps.users.models import Invitation, Membership
 from apps.users.permissions import Role
 from apps.users.serializers import InvitationSerializer, MemberSerializer, NewInvitationSerializer
-from apps.users.tenancy import CreateMixin, DestroyMixin, ListMixin, RetrieveMixin, TenantViewSet, UpdateMixin
+from apps.users.tenancy import CreateMixin, DestroyMixin, ListMixin, PartialUpdateMixin, RetrieveMixin, TenantViewSet
 from everquant.api.filters import TrueFalseFilter
 from everquant.api.serializers import EmptySerializer
 
@@ -25,7 +25,7 @@ class MemberFilters(django_filters.FilterSet):
         fields = ["role", "is_active"]
 
 
-class MemberViewSet(ListMixin, RetrieveMixin, UpdateMixin, DestroyMixin, TenantViewSet):
+class MemberViewSet(ListMixin, RetrieveMixin, PartialUpdateMixin, DestroyMixin, TenantViewSet):
     """The members of the organization, by the user's id."""
 
     queryset = Membership.objects.all()
