@@ -16,7 +16,17 @@ MAX_SEARCH_WORDS = 10
 
 
 class StrictFilterBackend(DjangoFilterBackend):
-    """The view's `filterset_class`; a value that does not parse is a 400 naming the parameter."""
+    """The view's `filterset_class`; a value that does not parse is a 400 naming the parameter.
+
+    A request that names none of its filters does not pay for making them.
+    """
+
+    def filter_queryset(self, request: Any, queryset: QuerySet[Any], view: Any) -> QuerySet[Any]:
+        filterset_class = getattr(view, "filterset_class", None)
+        if filterset_class is not None and not request.query_params.keys() & filterset_class.base_filters.keys():
+            return queryset
+        filtered: QuerySet[Any] = super().filter_queryset(request, queryset, view)
+        return filtered
 
 
 @extend_schema_field({"type": "boolean"})
