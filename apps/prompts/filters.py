@@ -30,10 +30,6 @@ class PromptFilter(django_filters.FilterSet):
         model = Prompt
         fields: list[str] = []
 
-    def filter_queryset(self, queryset: Any) -> Any:
-        chosen = super().filter_queryset(queryset)
-        return chosen if self.form.cleaned_data.get("deleted") is True else chosen.alive()
-
     def with_tag(self, queryset: PromptQuerySet, name: str, value: str) -> Any:
         return queryset.filter(tags__contains=[value])
 
@@ -41,4 +37,4 @@ class PromptFilter(django_filters.FilterSet):
         return queryset.in_folder(value)
 
     def only_deleted(self, queryset: PromptQuerySet, name: str, value: Any) -> Any:
-        return queryset.deleted() if value is True else queryset
+        return queryset.deleted() if value else queryset.alive()

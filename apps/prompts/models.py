@@ -5,13 +5,11 @@ from typing import Any, ClassVar, NoReturn
 
 from auditlog.registry import auditlog
 from django.conf import settings
-from django.contrib.postgres.expressions import ArraySubquery
 from django.contrib.postgres.fields import ArrayField
 from django.contrib.postgres.indexes import GinIndex
 from django.core.validators import RegexValidator
 from django.db import models
-from django.db.models import F, OuterRef, Q
-from django.db.models.functions import JSONObject
+from django.db.models import F, Func, Q
 
 from apps.models.models import LLMModel
 from apps.organizations.models import SoftDeleteTenantModel, SoftDeleteTenantQuerySet, TenantModel, TenantQuerySet
@@ -41,15 +39,19 @@ def is_label(text: str) -> bool:
     return len(text) <= LABEL_LENGTH and re.fullmatch(LABEL_PATTERN, text) is not None
 
 
+# One expression that is quick to compile: lists of prompts are read often.
+LABEL_NUMBERS: dict[str, Any] = {
+    "template": "(SELECT json_object_agg(label.name, version.version_number ORDER BY label.name)"
+    " FROM prompts_promptlabel label JOIN prompts_promptversion version ON version.id = label.version_id"
+    " WHERE label.prompt_id = %(expressions)s)",
+    "output_field": OrderedJSONField(),
+}
+
+
 class PromptQuerySet(SoftDeleteTenantQuerySet):  # type: ignore[override] # the stubs mistake as_manager of two bases
     def with_current(self) -> "PromptQuerySet":
         """With the current version and the labels, in the same query."""
-        labels = (
-            PromptLabel.objects.filter(prompt=OuterRef("pk"))
-            .order_by("name")
-            .values(pair=JSONObject(name=F("name"), version=F("version__version_number")))
-        )
-        return self.select_related("current_version").annotate(label_pairs=ArraySubquery(labels))
+        return self.select_related("current_version").annotate(label_numbers=Func(F("pk"), **LABEL_NUMBERS))
 
     def in_folder(self, folder: str) -> "PromptQuerySet":
         """Those whose slug starts with this folder."""
@@ -97,13 +99,13 @@ class Prompt(SoftDeleteTenantModel):
     def __str__(self) -> str:
         return self.slug
 
-    label_pairs: list[dict[str, Any]] | None = None
+    label_numbers: dict[str, int] | None  # only there when `with_current` read it
 
     @property
     def labels(self) -> dict[str, int]:
         """Label → version number; without a query on new instances and those of `with_current`."""
-        if self.label_pairs is not None:
-            return {pair["name"]: pair["version"] for pair in self.label_pairs}
+        if hasattr(self, "label_numbers"):
+            return self.label_numbers or {}
         return dict(self.label_set.order_by("name").values_list("name", "version__version_number"))
 
 

@@ -55,7 +55,7 @@ def create_prompt(
     prompt.current_version = version
     _save_with_slug(prompt, force_insert=True)
     version.save(force_insert=True)
-    prompt.label_pairs = []
+    prompt.label_numbers = {}
     return prompt
 
 
