@@ -13,7 +13,7 @@ from everquant.api.models import IdempotencyKey
 from tests.executions.conftest import PROMPTS
 from tests.upstream import Behaviour
 
-pytestmark = pytest.mark.django_db(transaction=True)
+pytestmark = pytest.mark.django_db
 BODY = {"variables": {"name": "Ada"}}
 
 
@@ -73,6 +73,7 @@ def test_a_failed_call_is_a_stored_result_too(post, make_prompt, make_model, ups
     assert len(ids) == upstream.request_count == 1
 
 
+@pytest.mark.django_db(transaction=True)
 def test_fifty_at_once_make_one_execution(post, make_prompt, make_model, upstream, editor):
     upstream.answer_always(Behaviour(delay_s=0.3))
     make_model(is_default=True)
@@ -140,6 +141,7 @@ def test_the_sweeper_fails_what_outlived_its_lease_and_nothing_else(execute, pro
     assert (row.error_code, row.finished_at is not None) == (INTERRUPTED, True)
 
 
+@pytest.mark.django_db(transaction=True)
 def test_a_late_answer_does_not_change_what_the_sweeper_ended(make_prompt, make_model, upstream, post):
     """The call is in flight while its row is failed: the terminal state is written once."""
     upstream.answer_always(Behaviour(delay_s=0.5))
