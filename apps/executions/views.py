@@ -1,6 +1,6 @@
 """Executing a prompt, reading executions, and scoring them."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any
 from uuid import UUID
 
@@ -73,6 +73,9 @@ class ExecuteViewSet(PermissionViewSet):
         if not finished.has_succeeded:
             raise failure_of(finished)
         return Response(represent_finished(finished), headers={REPLAYED: "true"} if finished.is_replayed else None)
+
+    def names_to_prefetch(self, organization_id: UUID) -> Iterable[str]:
+        return orchestrator.names_to_prefetch(organization_id)
 
     def _command(self, request: Request, prompt_id: UUID) -> Command:
         wish = _EXECUTE.run_validation(request.data)

@@ -36,6 +36,11 @@ def _refused(why: str) -> BadRequest:
     return BadRequest(f"model_id: {why}", details={"model_id": why})
 
 
+def names(organization_id: UUID) -> tuple[str, str]:
+    """What is read of Redis for `candidates_for`."""
+    return _epochs.names(str(organization_id), "")
+
+
 def _read_epoch(organization_id: UUID) -> bytes | None:
     return _epochs.read(str(organization_id), "")[1]
 

@@ -6,7 +6,7 @@ Room for the next: a running A/B test chooses the version when neither a number 
 from dataclasses import dataclass
 from uuid import UUID
 
-from apps.executions.orchestrator.candidates import candidates_for
+from apps.executions.orchestrator import candidates
 from apps.executions.orchestrator.command import Command, Json
 from apps.executions.orchestrator.memory import EpochMemory
 from apps.models.models import LLMModel
@@ -47,8 +47,13 @@ def resolve(command: Command) -> Plan:
     except PromptError as error:
         raise BadRequest(error.message, details=error.details) from error
     model_id = command.model_id or version.model_id
-    candidates = candidates_for(command.organization_id, model_id)
-    return Plan(version, messages, candidates, {**version.parameters, **command.parameters})
+    models = candidates.candidates_for(command.organization_id, model_id)
+    return Plan(version, messages, models, {**version.parameters, **command.parameters})
+
+
+def names_to_prefetch(organization_id: UUID) -> tuple[str, ...]:
+    """What is read of Redis to resolve a command, for one round trip with whatever else a caller reads."""
+    return (*published.names(organization_id, ""), *candidates.names(organization_id))
 
 
 def _load(command: Command) -> ResolvedVersion:
