@@ -24,5 +24,5 @@ ENV PATH=/app/.venv/bin:/usr/local/bin:/usr/bin:/bin \
 USER 10001
 EXPOSE 8080
 HEALTHCHECK --interval=10s --timeout=5s --start-period=20s --retries=3 \
-    CMD ["python", "-S", "-c", "import os, urllib.request as r; r.urlopen('http://127.0.0.1:' + os.environ['PORT'] + '/healthz', timeout=4)"]
+    CMD ["python", "-S", "-c", "import os, urllib.request as r; e = os.environ; r.urlopen(r.Request('http://127.0.0.1:' + e['PORT'] + '/healthz', headers={'Host': e['ALLOWED_HOSTS'].split(',')[0].strip().lstrip('.')}), timeout=4)"]
 CMD ["python", "manage.py", "web"]

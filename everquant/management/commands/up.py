@@ -14,6 +14,7 @@ from types import FrameType
 from typing import Any, NamedTuple
 
 from django.conf import settings
+from django.contrib.auth import get_user_model
 from django.core.management import call_command
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 from django.db import connections
@@ -48,7 +49,7 @@ class Command(BaseCommand):
         children: list[Child] = []
         failed = ""
         try:
-            self._prepare()
+            logins = self._prepare()
             allow_many_files()
             os.environ.setdefault("PROMETHEUS_MULTIPROC_DIR", str(self._empty_metrics_dir()))
             children.append(start("web", web_command(settings.WEB_HOST, port), port))
@@ -56,7 +57,7 @@ class Command(BaseCommand):
                 worker = [sys.executable, str(settings.BASE_DIR / "manage.py"), "worker"]
                 children.append(start("worker", worker, port))
             wait_until_healthy(port, children)
-            self._greet(port)
+            self._greet(port, logins)
             failed = watch(children)
         except KeyboardInterrupt:
             self.stdout.write("\nStopping.")
@@ -69,17 +70,19 @@ class Command(BaseCommand):
         if failed:
             raise CommandError(failed)
 
-    def _prepare(self) -> None:
-        """Services, tables and demo data; leaves no connection or thread of the pool behind."""
+    def _prepare(self) -> list[tuple[str, str]]:
+        """Services, tables and demo data, whose logins it returns; leaves no connection or thread of the pool."""
         if settings.EMBEDDED is not None:
             self.stdout.write(f"Data: {settings.DATA_DIR}")
             settings.EMBEDDED.start()
         call_command("migrate", interactive=False, verbosity=0)
         call_command("create_demo")
+        logins = demo_logins()
         for connection in connections.all(initialized_only=True):
             connection.close()
             if hasattr(connection, "close_pool"):
                 connection.close_pool()
+        return logins
 
     def _empty_metrics_dir(self) -> Path:
         """Where the processes of this run add up their metrics; those of an earlier run would count again."""
@@ -88,9 +91,8 @@ class Command(BaseCommand):
         path.mkdir(parents=True)
         return path
 
-    def _greet(self, port: int) -> None:
+    def _greet(self, port: int, logins: list[tuple[str, str]]) -> None:
         base = f"http://localhost:{port}"
-        password = settings.DEMO_PASSWORD or (settings.DATA_DIR / "demo-password").read_text().strip()
         lines = [
             "",
             "EverQuant is running. Ctrl-C ends it.",
@@ -99,11 +101,23 @@ class Command(BaseCommand):
             f"  Admin  {base}/admin",
             "",
             "Log in with:",
-            *(f"  {login:<20} {password}" for login in LOGINS),
+            *(f"  {email:<20} {password}" for email, password in logins),
             "",
         ]
         self.stdout.write("\n".join(lines))
         self.stdout.flush()
+
+
+def demo_logins() -> list[tuple[str, str]]:
+    """E-mail and password of the demo's people; DEMO_PASSWORD may have come or gone since they were made."""
+    kept = Path(settings.DATA_DIR) / "demo-password"
+    known = [settings.DEMO_PASSWORD, kept.read_text().strip() if kept.exists() else ""]
+    users = get_user_model().objects.filter(email__in=LOGINS).in_bulk(field_name="email")
+    return [
+        (email, next((word for word in known if word and users[email].check_password(word)), "(was changed)"))
+        for email in LOGINS
+        if email in users
+    ]
 
 
 def refuse_taken_port(host: str, port: int) -> None:
