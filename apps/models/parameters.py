@@ -17,6 +17,15 @@ _NUMBERS = {
     "presence_penalty": (-2.0, 2.0),
 }
 _COUNTS = ("max_tokens", "max_completion_tokens", "top_k")
+PARAMETERS_SCHEMA: dict[str, Any] = {
+    "type": "object",
+    "propertyNames": {"not": {"enum": sorted(RESERVED_PARAMETERS)}},
+    "properties": {
+        **{name: {"type": "number", "minimum": low, "maximum": high} for name, (low, high) in _NUMBERS.items()},
+        **{name: {"type": "integer", "minimum": 1, "maximum": 2**31} for name in _COUNTS},
+    },
+    "additionalProperties": True,
+}
 
 
 def parameter_problems(parameters: dict[str, Any]) -> dict[str, str]:

@@ -1,14 +1,18 @@
 """Providers and models as they are read and written. A provider's key is written and never read."""
 
+import re
+from decimal import Decimal
 from typing import Any
 
+from drf_spectacular.extensions import OpenApiSerializerFieldExtension
+from drf_spectacular.utils import extend_schema_field
 from rest_framework import serializers
 from rest_framework.exceptions import ValidationError
 
 from apps.models.models import MAX_FALLBACKS, Capability, LLMModel, Provider
-from apps.models.parameters import parameter_problems
+from apps.models.parameters import PARAMETERS_SCHEMA, parameter_problems
 from apps.models.prices import BUCKETS, CatalogEntry, Prices, prices_of
-from apps.models.providers.address import parse_base_url
+from apps.models.providers.address import MAX_URL_LENGTH, parse_base_url
 from apps.models.services import CheckResult
 from everquant.api.serializers import (
     JSONObjectField,
@@ -20,13 +24,73 @@ from everquant.api.serializers import (
 )
 
 MAX_KEY_LENGTH = 500
+_PRICE = re.compile(r"[0-9]{1,6}(\.[0-9]{1,6})?")
+
+
+class BaseURLField(StrictCharField):
+    """The form only: where the host leads to is looked up by the view, outside of a transaction."""
+
+    def to_internal_value(self, data: Any) -> str:
+        value = super().to_internal_value(data)
+        if value:
+            try:
+                parse_base_url(value)
+            except ValueError as error:
+                raise ValidationError(str(error)) from None
+        return value.rstrip("/")
+
+
+class BaseURLFieldSchema(OpenApiSerializerFieldExtension):  # type: ignore[no-untyped-call]
+    """Of requests a form that is always taken, without the rarer ones, such as IPv6 addresses, that are taken too."""
+
+    target_class = "apps.models.serializers.BaseURLField"
+    priority = 1
+
+    def map_serializer_field(self, auto_schema: Any, direction: str) -> Any:
+        host, path = "[A-Za-z0-9]([A-Za-z0-9-]{0,60}[A-Za-z0-9])?", "(/[A-Za-z0-9._~-]*)*"
+        pattern = (
+            f"^(https?://{host}(:[1-9][0-9]{{0,3}})?{path})?$" if direction == "request" else "^(https?://[!-~]+)?$"
+        )
+        return {"type": "string", "maxLength": MAX_URL_LENGTH, "pattern": pattern}
+
+
+@extend_schema_field({"type": "string", "maxLength": MAX_KEY_LENGTH, "pattern": "^[ -~]+$"})
+class SecretField(StrictCharField):
+    def to_internal_value(self, data: Any) -> str:
+        value = super().to_internal_value(data)
+        if not value.isascii() or not value.isprintable():
+            raise ValidationError("Only printable ASCII characters can be sent as a key.")
+        return value
+
+
+@extend_schema_field({"type": "string", "pattern": f"^{_PRICE.pattern}$"})
+class PriceField(serializers.DecimalField):
+    """USD for a million tokens, as a decimal string."""
+
+    def __init__(self, **kwargs: Any) -> None:
+        super().__init__(max_digits=12, decimal_places=6, required=False, allow_null=True, **kwargs)
+
+    def to_internal_value(self, data: Any) -> Decimal:
+        if not isinstance(data, str) or not _PRICE.fullmatch(data):
+            raise ValidationError("Must be a string of at most six digits, and six after the point.")
+        return super().to_internal_value(data)
+
+
+@extend_schema_field(PARAMETERS_SCHEMA)
+class ParametersField(JSONObjectField):
+    def to_internal_value(self, data: Any) -> dict[str, Any]:
+        value: dict[str, Any] = super().to_internal_value(data)
+        problems = parameter_problems(value)
+        if problems:
+            raise ValidationError({name: [problem] for name, problem in problems.items()})
+        return value
 
 
 class ProviderSerializer(StrictModelSerializer):
     """`base_url` empty means the kind's own. `api_key` empty takes the key away."""
 
-    base_url = StrictCharField(max_length=500, allow_blank=True, required=False)
-    api_key = StrictCharField(write_only=True, required=False, allow_blank=True, max_length=MAX_KEY_LENGTH)
+    base_url = BaseURLField(max_length=MAX_URL_LENGTH, allow_blank=True, required=False)
+    api_key = SecretField(write_only=True, required=False, allow_blank=True, max_length=MAX_KEY_LENGTH)
     has_api_key = StrictBooleanField(read_only=True)
 
     class Meta:
@@ -45,20 +109,6 @@ class ProviderSerializer(StrictModelSerializer):
             "updated_at",
         ]
         read_only_fields = ["id", "organization_id", "api_key_set_at"]
-
-    def validate_base_url(self, value: str) -> str:
-        """The form only: where the host leads to is looked up by the view, outside of a transaction."""
-        if value:
-            try:
-                parse_base_url(value)
-            except ValueError as error:
-                raise ValidationError(str(error)) from None
-        return value.rstrip("/")
-
-    def validate_api_key(self, value: str) -> str:
-        if not value.isascii() or not value.isprintable():
-            raise ValidationError("Only printable ASCII characters can be sent as a key.")
-        return value
 
 
 class PricesSerializer(serializers.Serializer[Prices]):
@@ -97,11 +147,16 @@ class ModelSerializer(StrictModelSerializer):
 
     provider_id = ScopedField(queryset=Provider.objects.alive(), source="provider")
     name = StrictCharField(max_length=200, required=False)
-    default_parameters = JSONObjectField(required=False)
+    default_parameters = ParametersField(required=False)
     capabilities = serializers.ListField(
         child=serializers.ChoiceField(choices=Capability.choices), required=False, max_length=len(Capability.values)
     )
     fallback_ids = FallbacksField(required=False, max_length=MAX_FALLBACKS)
+    input_price_usd = PriceField()
+    cached_input_price_usd = PriceField()
+    cache_write_price_usd = PriceField()
+    output_price_usd = PriceField()
+    reasoning_price_usd = PriceField()
     prices = serializers.SerializerMethodField()
 
     class Meta:
@@ -130,15 +185,10 @@ class ModelSerializer(StrictModelSerializer):
         ]
         read_only_fields = ["id", "organization_id"]
 
+    @extend_schema_field(PricesSerializer(allow_null=True))
     def get_prices(self, model: LLMModel) -> Any:
         prices = prices_of(model)
         return PricesSerializer(prices).data if prices else None
-
-    def validate_default_parameters(self, value: dict[str, Any]) -> dict[str, Any]:
-        problems = parameter_problems(value)
-        if problems:
-            raise ValidationError({name: [problem] for name, problem in problems.items()})
-        return value
 
     def validate_capabilities(self, value: list[str]) -> list[str]:
         return list(dict.fromkeys(value))

@@ -21,9 +21,12 @@ from apps.models.serializers import (
     ProviderSerializer,
 )
 from apps.users.tenancy import ResourceViewSet
+from everquant.api.filters import MAX_PARAMETER_LENGTH
+from everquant.api.idempotency import given_key
 from everquant.api.serializers import EmptySerializer
 
 _MANAGE = "models:manage"
+_TEXT = {"type": "string", "maxLength": MAX_PARAMETER_LENGTH, "pattern": r"^[^\u0000]*$"}
 
 
 class ProviderViewSet(ResourceViewSet):
@@ -36,6 +39,7 @@ class ProviderViewSet(ResourceViewSet):
         ["list", "retrieve", "create", "update", "partial_update", "destroy", "test"], _MANAGE
     )
     network_actions = frozenset({"test"})
+    further_errors = {"update": (409,), "partial_update": (409,), "destroy": (409,)}
     input_serializer_classes: ClassVar[dict[str, Any]] = {"test": CheckProviderSerializer}
     output_serializer_classes: ClassVar[dict[str, Any]] = {"test": CheckResultSerializer}
 
@@ -65,7 +69,8 @@ class ProviderViewSet(ResourceViewSet):
 
     @extend_schema(summary="Make one small real call")
     def test(self, request: Request, *args: Any, **kwargs: Any) -> Response:
-        """The answer is a 200 also when the provider fails: `is_ok` and `error` say so."""
+        """The answer is a 200 also when the provider fails: `is_ok` and `error` say so. Each request makes a call."""
+        given_key(request)
         provider = self.get_object()
         model_name = self.validated().get("model", "")
         return Response(self.represent(services.check_provider(provider=provider, model_name=model_name)))
@@ -95,6 +100,7 @@ class ModelViewSet(ResourceViewSet):
         "catalog": frozenset({"page", "per_page", "search", "provider"})
     }
     network_actions = frozenset({"test"})
+    further_errors = {"update": (409,), "partial_update": (409,)}
     input_serializer_classes: ClassVar[dict[str, Any]] = {"test": EmptySerializer}
     output_serializer_classes: ClassVar[dict[str, Any]] = {
         "test": CheckResultSerializer,
@@ -118,7 +124,8 @@ class ModelViewSet(ResourceViewSet):
 
     @extend_schema(summary="Make one small real call")
     def test(self, request: Request, *args: Any, **kwargs: Any) -> Response:
-        """The answer is a 200 also when the provider fails: `is_ok` and `error` say so."""
+        """The answer is a 200 also when the provider fails: `is_ok` and `error` say so. Each request makes a call."""
+        given_key(request)
         model = self.get_object()
         self.validated()
         return Response(self.represent(services.check_model(model=model)))
@@ -126,7 +133,11 @@ class ModelViewSet(ResourceViewSet):
     @extend_schema(
         summary="Known models and their prices",
         responses=CatalogEntrySerializer(many=True),
-        parameters=[OpenApiParameter("search", str), OpenApiParameter("provider", str)],
+        filters=False,
+        parameters=[
+            OpenApiParameter("search", _TEXT, description="Words that must occur in: provider, model, name."),
+            OpenApiParameter("provider", _TEXT, description="The provider's id in the catalog, such as `openai`."),
+        ],
     )
     def catalog(self, request: Request, *args: Any, **kwargs: Any) -> Response:
         words = request.query_params.get("search", "").split()

@@ -16,6 +16,8 @@ from apps.models.providers.registry import build_adapter
 from tests.upstream import Behaviour, UpstreamServer
 
 MESSAGES = [{"role": "user", "content": "one two three four"}]
+# What a busy machine may add; without a deadline each of these faults lasts longer than any limit and this.
+LATENESS_S = 3.0
 
 
 def request_for(model="m", timeouts=None):
@@ -106,16 +108,16 @@ def test_a_stall_before_the_first_token(adapter, upstream, stream):
     error, seconds = failure_of(adapter, request_for("fault-stall-before", timeouts), stream=stream)
     expected = (ErrorCode.TIMEOUT_FIRST_TOKEN, 0.3) if stream else (ErrorCode.TIMEOUT_TOTAL, 0.6)
     assert (error.code, error.retryable, error.started) == (expected[0], True, False)
-    assert expected[1] <= seconds < expected[1] + 0.5
+    assert expected[1] <= seconds < expected[1] + LATENESS_S
 
 
 def test_a_stall_after_the_first_token(adapter, upstream):
-    timeouts = Timeouts(connect_s=2, first_token_s=0.3, total_s=0.6)
+    timeouts = Timeouts(connect_s=2, first_token_s=5, total_s=0.8)
     error, seconds = failure_of(adapter, request_for("fault-stall-after", timeouts), stream=True)
     assert (error.code, error.retryable, error.started) == (ErrorCode.TIMEOUT_TOTAL, False, True)
-    assert 0.6 <= seconds < 1.1
+    assert 0.8 <= seconds < 0.8 + LATENESS_S
     assert error.partial.text.startswith("You ")
-    assert error.partial.first_token_ms < 300
+    assert error.partial.first_token_ms < 800
 
 
 @both_ways
@@ -124,16 +126,17 @@ def test_dripping_bytes_gain_no_time(adapter, upstream, stream, model):
     timeouts = Timeouts(connect_s=2, first_token_s=0.3, total_s=0.4)
     error, seconds = failure_of(adapter, request_for(model, timeouts), stream=stream)
     assert error.code == (ErrorCode.TIMEOUT_FIRST_TOKEN if stream else ErrorCode.TIMEOUT_TOTAL)
-    assert seconds < 0.9
+    assert seconds < 0.4 + LATENESS_S
     upstream.wait_until_last_is_closed()
 
 
 def test_the_first_tokens_limit_ends_with_the_first_token(adapter, upstream):
-    upstream.answer_always(Behaviour(interval_s=0.1))
-    timeouts = Timeouts(connect_s=2, first_token_s=0.5, total_s=10)
+    upstream.answer_always(Behaviour(interval_s=0.05, words=["word "] * 20))
+    timeouts = Timeouts(connect_s=2, first_token_s=0.8, total_s=30)
+    started_at = time.monotonic()
     *_, last = adapter.stream(request_for(timeouts=timeouts))
-    assert last.completion.text == "You said: one two three four"
-    assert last.completion.first_token_ms < 500
+    assert last.completion.text == "word " * 20
+    assert last.completion.first_token_ms < 800 < (time.monotonic() - started_at) * 1000
 
 
 def test_a_stream_cut_in_its_middle_keeps_what_came(adapter, upstream):
@@ -221,14 +224,14 @@ def test_a_connection_that_is_never_accepted(full_listener):
     nowhere = build_adapter("openai", f"http://127.0.0.1:{full_listener}", "", allow_private=True)
     error, seconds = failure_of(nowhere, request_for(timeouts=Timeouts(0.3, 5, 10)), stream=False)
     assert (error.code, error.retryable) == (ErrorCode.TIMEOUT_CONNECT, True)
-    assert seconds < 0.9
+    assert seconds < 0.4 + LATENESS_S
 
 
 def test_a_handshake_that_never_ends(silent_listener):
     nowhere = build_adapter("openai", f"https://127.0.0.1:{silent_listener}", "", allow_private=True)
     error, seconds = failure_of(nowhere, request_for(timeouts=Timeouts(0.3, 5, 10)), stream=False)
     assert (error.code, error.retryable) == (ErrorCode.TIMEOUT_CONNECT, True)
-    assert seconds < 0.9
+    assert seconds < 0.4 + LATENESS_S
 
 
 def test_a_certificate_nobody_vouches_for_is_refused(self_signed):
