@@ -40,7 +40,7 @@ class BaseURLField(StrictCharField):
         return value.rstrip("/")
 
 
-class BaseURLFieldSchema(OpenApiSerializerFieldExtension):  # type: ignore[no-untyped-call]
+class BaseURLFieldSchema(OpenApiSerializerFieldExtension):
     """Of requests a form that is always taken, without the rarer ones, such as IPv6 addresses, that are taken too."""
 
     target_class = "apps.models.serializers.BaseURLField"
@@ -48,9 +48,7 @@ class BaseURLFieldSchema(OpenApiSerializerFieldExtension):  # type: ignore[no-un
 
     def map_serializer_field(self, auto_schema: Any, direction: str) -> Any:
         host, path = "[A-Za-z0-9]([A-Za-z0-9-]{0,60}[A-Za-z0-9])?", "(/[A-Za-z0-9._~-]*)*"
-        pattern = (
-            f"^(https?://{host}(:[1-9][0-9]{{0,3}})?{path})?$" if direction == "request" else "^(https?://[!-~]+)?$"
-        )
+        pattern = f"^https?://{host}(:[1-9][0-9]{{0,3}})?{path}$" if direction == "request" else "^https?://[!-~]+$"
         return {"type": "string", "maxLength": MAX_URL_LENGTH, "pattern": pattern}
 
 

@@ -1,19 +1,14 @@
 """Each fault of a provider ends as one error with the right code, in time, and leaves no dirty connection behind."""
 
-import ssl
 import time
 from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
 
 import pytest
-from cryptography import x509
-from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import ec
-from cryptography.x509.oid import NameOID
 
 from apps.models.providers.base import ErrorCode, FinishReason, ModelRequest, ProviderError, Timeouts
 from apps.models.providers.registry import build_adapter
-from tests.upstream import Behaviour, UpstreamServer
+from tests.upstream import Behaviour
 
 MESSAGES = [{"role": "user", "content": "one two three four"}]
 # What a busy machine may add; without a deadline each of these faults lasts longer than any limit and this.
@@ -234,34 +229,9 @@ def test_a_handshake_that_never_ends(silent_listener):
     assert seconds < 0.4 + LATENESS_S
 
 
-def test_a_certificate_nobody_vouches_for_is_refused(self_signed):
-    with UpstreamServer(tls=self_signed) as server:
-        adapter = build_adapter("openai", server.openai_url, "sk-test", allow_private=True)
-        error, _ = failure_of(adapter, request_for(), stream=False)
-        assert (error.code, error.retryable) == (ErrorCode.CONNECTION, False)
-        assert server.request_count == 0
-
-
-@pytest.fixture
-def self_signed(tmp_path):
-    key = ec.generate_private_key(ec.SECP256R1())
-    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "127.0.0.1")])
-    now = datetime.now(UTC)
-    certificate = (
-        x509.CertificateBuilder()
-        .subject_name(name)
-        .issuer_name(name)
-        .public_key(key.public_key())
-        .serial_number(x509.random_serial_number())
-        .not_valid_before(now - timedelta(days=1))
-        .not_valid_after(now + timedelta(days=1))
-        .sign(key, hashes.SHA256())
-    )
-    path = tmp_path / "self-signed.pem"
-    path.write_bytes(
-        key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
-        + certificate.public_bytes(serialization.Encoding.PEM)
-    )
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    context.load_cert_chain(path)
-    return context
+def test_a_header_that_cannot_be_sent_is_an_invalid_request(adapter, upstream):
+    request = ModelRequest("m", MESSAGES, idempotency_key="a\r\nX-Other: b")
+    error, _ = failure_of(adapter, request, stream=False)
+    assert (error.code, error.retryable) == (ErrorCode.INVALID_REQUEST, False)
+    assert upstream.request_count == 0
+    assert adapter.complete(request_for()).text == "You said: one two three four"

@@ -18,7 +18,7 @@ from apps.models.providers.base import (
     ToolCallFragment,
     Usage,
 )
-from apps.models.providers.http import Deadline, Endpoint, EventStream, parse_json_object, token_count
+from apps.models.providers.http import Deadline, Endpoint, EventStream, parse_json_object, short_text, token_count
 from apps.models.providers.streaming import StreamedCompletion, tool_call
 
 DEFAULT_BASE_URL = "https://api.anthropic.com"
@@ -72,7 +72,7 @@ class AnthropicAdapter(ProviderAdapter):
         yield Delta(completion=collected.completion())
 
     def _deltas(self, events: EventStream, collected: StreamedCompletion) -> Iterator[Delta]:
-        collected.request_id = events.headers.get("request-id")
+        collected.request_id = short_text(events.headers.get("request-id")) or None
         for event in events:
             data = parse_json_object(event.data)
             kind = data.get("type")
@@ -119,16 +119,16 @@ def _completion(answer: Json, headers: Mapping[str, str]) -> Completion:
         tool_calls=calls,
         finish_reason=_FINISH_REASONS.get(str(answer.get("stop_reason")), FinishReason.OTHER),
         usage=_usage(answer.get("usage")),
-        provider_request_id=headers.get("request-id") or str(answer.get("id") or "") or None,
-        model=str(answer.get("model") or ""),
+        provider_request_id=short_text(headers.get("request-id") or answer.get("id")) or None,
+        model=short_text(answer.get("model")),
     )
 
 
 def _take_event(kind: Any, data: Json, collected: StreamedCompletion) -> Delta | None:
     if kind == "message_start":
         message = data["message"]
-        collected.model = str(message.get("model") or "")
-        collected.request_id = collected.request_id or str(message.get("id") or "") or None
+        collected.model = short_text(message.get("model"))
+        collected.request_id = collected.request_id or short_text(message.get("id")) or None
         collected.usage = _usage(message.get("usage"))
     elif kind == "content_block_start" and data["content_block"]["type"] == "tool_use":
         block = data["content_block"]

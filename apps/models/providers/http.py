@@ -31,6 +31,7 @@ MAX_RESPONSE_BYTES = 8 * 1024 * 1024
 # A stream spends some 250 bytes of framing on each token of four.
 MAX_STREAM_BYTES = 8 * MAX_RESPONSE_BYTES
 MAX_ERROR_BYTES = 64 * 1024
+MAX_NAME_LENGTH = 200
 POOL_CONNECTIONS_PER_HOST = 1024
 POOL_HOSTS = 256
 DRAIN_S = 0.05
@@ -205,11 +206,13 @@ class Endpoint:
         self._allow_private = allow_private
         self._pool: HTTPConnectionPool | None = None
 
-    def post_json(self, path: str, payload: Json, deadline: Deadline, headers: Json) -> tuple[Json, Mapping[str, str]]:
+    def post_json(
+        self, path: str, payload: Json, deadline: Deadline, headers: Json, max_bytes: int = MAX_RESPONSE_BYTES
+    ) -> tuple[Json, Mapping[str, str]]:
         """The decoded body and the headers of a 2xx answer. Raises ProviderError."""
         response = self._post(path, payload, deadline, headers)
         try:
-            body = _read_limited(response, MAX_RESPONSE_BYTES)
+            body = _read_limited(response, max_bytes)
         except (HTTPError, OSError, http.client.HTTPException) as error:
             self._raise_failure(error, deadline)
         finally:
@@ -246,6 +249,8 @@ class Endpoint:
             raise ProviderError(ErrorCode.BLOCKED_ADDRESS, "The provider's address is not allowed.") from None
         except (HTTPError, OSError, http.client.HTTPException) as error:
             self._raise_failure(error, deadline)
+        except ValueError:
+            raise ProviderError(ErrorCode.INVALID_REQUEST, "A header of the request cannot be sent.") from None
         finally:
             _call.deadline = None
         if response.status not in _SUCCESS:
@@ -339,6 +344,11 @@ def token_count(counts: Any, name: str) -> int:
     """A count of a usage object, 0 when it is missing or absurd."""
     value = counts.get(name) if isinstance(counts, dict) else None
     return value if isinstance(value, int) and 0 < value < 2**31 else 0
+
+
+def short_text(value: Any) -> str:
+    """A name or an id that a provider gave, as it may be stored."""
+    return str(value or "")[:MAX_NAME_LENGTH].replace("\0", "")
 
 
 def _without_nul(value: Any) -> Any:

@@ -17,9 +17,11 @@ from apps.models.providers.base import (
     ToolCallFragment,
     Usage,
 )
-from apps.models.providers.http import Deadline, Endpoint, EventStream, parse_json_object, token_count
+from apps.models.providers.http import Deadline, Endpoint, EventStream, parse_json_object, short_text, token_count
 from apps.models.providers.streaming import StreamedCompletion, tool_call
 
+# Two thousand vectors of three thousand numbers.
+MAX_EMBEDDINGS_BYTES = 128 * 1024 * 1024
 DEFAULT_BASE_URL = "https://api.openai.com/v1"
 _FINISH_REASONS = {
     "stop": FinishReason.STOP,
@@ -64,7 +66,7 @@ class OpenAIAdapter(ProviderAdapter):
     def embed(self, model: str, texts: list[str], timeouts: Timeouts | None = None) -> EmbeddingResult:
         deadline = Deadline(timeouts or Timeouts(), streamed=False)
         payload = {"model": model, "input": texts, "encoding_format": "float"}
-        answer, headers = self._endpoint.post_json("/embeddings", payload, deadline, {})
+        answer, headers = self._endpoint.post_json("/embeddings", payload, deadline, {}, MAX_EMBEDDINGS_BYTES)
         try:
             items = sorted(answer["data"], key=lambda item: item["index"])
             vectors = [[float(number) for number in item["embedding"]] for item in items]
@@ -93,7 +95,7 @@ class OpenAIAdapter(ProviderAdapter):
         return payload
 
     def _deltas(self, events: EventStream, collected: StreamedCompletion) -> Iterator[Delta]:
-        collected.request_id = events.headers.get("x-request-id")
+        collected.request_id = _request_id({}, events.headers)
         for event in events:
             if event.data == "[DONE]":
                 return
@@ -195,11 +197,11 @@ def _usage(usage: Any) -> Usage | None:
 
 
 def _model(answer: Json) -> str:
-    return str(answer.get("model") or "")
+    return short_text(answer.get("model"))
 
 
 def _request_id(answer: Json, headers: Mapping[str, str]) -> str | None:
-    return headers.get("x-request-id") or str(answer.get("id") or "") or None
+    return short_text(headers.get("x-request-id") or answer.get("id")) or None
 
 
 def _is_strict(schema: Any) -> bool:
