@@ -32,6 +32,6 @@ def failure_of(finished: Finished) -> ApiError:
     details["provider_code"] = execution.error_code
     error_class = _BY_CODE.get(execution.error_code, UpstreamFailed)
     error = error_class(f"{execution.error_code}: {execution.error_message}", details=details)
-    if error_class is RateLimited and finished.retry_after_s is not None:
-        error.headers["Retry-After"] = str(math.ceil(finished.retry_after_s))
+    if error_class is RateLimited:
+        error.headers["Retry-After"] = str(math.ceil(finished.retry_after_s or 1))
     return error

@@ -7,7 +7,7 @@ from uuid import UUID
 from django.http import Http404
 from django.http.response import HttpResponseBase
 from drf_spectacular.types import OpenApiTypes
-from drf_spectacular.utils import OpenApiResponse, extend_schema
+from drf_spectacular.utils import extend_schema
 from rest_framework.request import Request
 from rest_framework.response import Response
 
@@ -33,12 +33,9 @@ from everquant.api.idempotency import REPLAYED, fingerprint_of, given_key
 from everquant.api.pagination import KeysetPagination
 from everquant.api.sse import CONTENT_TYPE, HEARTBEAT, HEARTBEAT_S, encode_event, event_stream
 
-_ERROR = {"$ref": "#/components/schemas/Error"}
 _EXECUTE_ANSWERS: Any = {
     (200, "application/json"): ExecutionSerializer,
     (200, CONTENT_TYPE): OpenApiTypes.STR,
-    502: OpenApiResponse(_ERROR, "PROVIDER_ERROR: the call failed; `details.execution_id` was recorded as failed."),
-    504: OpenApiResponse(_ERROR, "PROVIDER_TIMEOUT"),
 }
 # Shared by all requests: it keeps no state, and to build it anew costs more than all the rest of the view.
 _EXECUTE = ExecuteSerializer()
@@ -50,6 +47,8 @@ class ExecuteViewSet(PermissionViewSet):
     serializer_class = ExecuteSerializer
     permissions = {"execute": "prompts:execute"}
     network_actions = frozenset({"execute"})
+    keyed_network_actions = frozenset({"execute"})
+    further_errors = {"execute": (409, 502, 504)}
     output_serializer_classes = {"execute": ExecutionSerializer}
 
     @extend_schema(
@@ -57,10 +56,12 @@ class ExecuteViewSet(PermissionViewSet):
         tags=["prompts"],
         request=ExecuteSerializer,
         responses=_EXECUTE_ANSWERS,
+        summary="Execute prompt",
         description=(
-            "With `stream` the answer is a stream of events: `execution.started`, `execution.delta` "
+            "Needs `prompts:execute`. With `stream` the answer is a stream of events: `execution.started`, `execution.delta` "
             "(`{execution_id, text, tool_calls}`), then `execution.completed` or `execution.failed` with the "
-            "execution. A client may leave: the answer is still taken to its end, recorded and charged."
+            "execution. A client may leave: the answer is still taken to its end, recorded and charged. After a 502, "
+            "504 or 429 of the provider, `details.execution_id` says where to read what was recorded."
         ),
     )
     def execute(self, request: Request, pk: UUID) -> HttpResponseBase:
