@@ -58,10 +58,10 @@ class ExecuteViewSet(PermissionViewSet):
         responses=_EXECUTE_ANSWERS,
         summary="Execute prompt",
         description=(
-            "Needs `prompts:execute`. With `stream` the answer is a stream of events: `execution.started`, `execution.delta` "
-            "(`{execution_id, text, tool_calls}`), then `execution.completed` or `execution.failed` with the "
-            "execution. A client may leave: the answer is still taken to its end, recorded and charged. After a 502, "
-            "504 or 429 of the provider, `details.execution_id` says where to read what was recorded."
+            "Needs `prompts:execute`. With `stream` the answer is a stream of events: `execution.started`, "
+            "`execution.delta` (`{execution_id, text, tool_calls}`), then `execution.completed` or `execution.failed` "
+            "with the execution. A client may leave: the answer is still taken to its end, recorded and charged. "
+            "After a 502, 504 or 429 of the provider, `details.execution_id` says where to read what was recorded."
         ),
     )
     def execute(self, request: Request, pk: UUID) -> HttpResponseBase:
