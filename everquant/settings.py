@@ -395,7 +395,7 @@ SPECTACULAR_SETTINGS = {
     },
     "POSTPROCESSING_HOOKS": [
         "drf_spectacular.hooks.postprocess_schema_enums",
-        "everquant.api.schema.describe_envelopes",
+        "everquant.api.schema.describe_shared",
     ],
 }
 

@@ -1,7 +1,10 @@
 """ETags over what is answered, `If-None-Match` for reads and `If-Match` for writes."""
 
 import hashlib
+import re
 from typing import Any
+
+from rest_framework.exceptions import ValidationError
 
 from everquant.api.envelope import dumps
 from everquant.api.errors import PreconditionFailed
@@ -14,6 +17,18 @@ def etag_of(data: Any) -> str:
 
 def etag_of_bytes(body: bytes) -> str:
     return f'"{hashlib.blake2b(body, digest_size=16).hexdigest()}"'
+
+
+_FORM = re.compile(r"[!-~]([ -~]{0,253}[!-~])?")
+_READS = {"GET", "HEAD"}
+
+
+def check_conditional_header(request: Any) -> None:
+    """Raises ValidationError when the header that makes this request conditional is empty, long or not ASCII."""
+    name = "If-None-Match" if request.method in _READS else "If-Match"
+    value = request.headers.get(name)
+    if value is not None and not _FORM.fullmatch(value):
+        raise ValidationError({name: ["1 to 255 visible ASCII characters."]})
 
 
 def matches(header: str, etag: str) -> bool:

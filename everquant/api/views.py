@@ -10,7 +10,7 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.viewsets import ViewSetMixin
 
-from everquant.api.conditional import etag_of, matches
+from everquant.api.conditional import check_conditional_header, etag_of, matches
 from everquant.api.errors import Unauthorized
 from everquant.api.filters import refuse_unknown_parameters
 from everquant.api.idempotency import given_key, run_once
@@ -25,12 +25,20 @@ class ApiViewSet(ViewSetMixin, GenericAPIView):
     the network: they run outside of a transaction and look after their own Idempotency-Key.
     `input_serializer_classes` gives the serializer of an action's body where it is not `serializer_class`;
     `output_serializer_classes` that of its answer.
+
+    For the description of the API: `keyed_network_actions` honour an Idempotency-Key, `tagged_actions` answer one
+    object with its ETag, `guarded_actions` honour If-Match, and `further_errors` gives statuses that do not follow
+    from an action's permission, path and method.
     """
 
     query_parameters: ClassVar[dict[str, frozenset[str]]] = {}
     network_actions: ClassVar[frozenset[str]] = frozenset()
     input_serializer_classes: ClassVar[dict[str, Any]] = {}
     output_serializer_classes: ClassVar[dict[str, Any]] = {}
+    tagged_actions: ClassVar[frozenset[str]] = frozenset({"retrieve", "create", "update", "partial_update"})
+    guarded_actions: ClassVar[frozenset[str]] = frozenset({"update", "partial_update", "destroy"})
+    keyed_network_actions: ClassVar[frozenset[str]] = frozenset()
+    further_errors: ClassVar[dict[str, tuple[int, ...]]] = {}
     rate_limit_usage: Usage | None = None
     format_kwarg: str | None = None
     post: Any
@@ -50,10 +58,11 @@ class ApiViewSet(ViewSetMixin, GenericAPIView):
         if self.action is None:
             return
         refuse_unknown_parameters(request, self.allowed_parameters())
-        if request.method == "POST" and self.action not in self.network_actions:
+        if request.method == "POST":
             key = given_key(request)
-            if key is not None:
+            if key is not None and self.action not in self.network_actions:
                 self.post = partial(self._post_once, key, self.post)
+        check_conditional_header(request)
 
     def names_to_prefetch(self, organization_id: UUID) -> Iterable[str]:
         """What this request will read from Redis beyond who calls, so that it comes in the same round trip."""

@@ -29,6 +29,7 @@ from everquant.api.conditional import etag_of, require_match
 from everquant.api.errors import Forbidden
 from everquant.api.throttling import check_login_limits, client_address
 
+MAYBE_SIGNED_IN: Any = [{"bearer": []}, {}]
 SIGNS_IN = extend_schema(responses={200: SignInSerializer})
 SIGNS_IN_NEWLY = extend_schema(responses={201: SignInSerializer})
 NO_CONTENT = extend_schema(responses={204: None})
@@ -72,24 +73,31 @@ class AuthViewSet(PermissionViewSet):
     }
     serializer_class = SignInSerializer
     output_serializer_classes = {"me": MeSerializer, "update_me": MeSerializer}
+    tagged_actions = frozenset({"me", "update_me"})
+    guarded_actions = frozenset({"update_me"})
+    further_errors = {"login": (403,), "logout": (403,), "register": (403,), "switch": (404,)}
 
     @SIGNS_IN
     def login(self, request: Request) -> Response:
+        """Sign in with e-mail address and password."""
         data = self.validated()
         check_login_limits(request._request, data["email"])
         return self._signed_in(services.sign_in(**data))
 
     @SIGNS_IN
     def refresh(self, request: Request) -> Response:
+        """New tokens for a refresh token. It works once: presented again, it ends the sign-in."""
         return self._signed_in(services.refresh_session(**self.validated()))
 
-    @NO_CONTENT
+    @extend_schema(responses={204: None}, auth=MAYBE_SIGNED_IN)
     def logout(self, request: Request) -> Response:
+        """End a sign-in: that of the refresh token, else the caller's own."""
         services.sign_out(actor=self.principal, refresh_token=self.validated().get("refresh_token"))
         return Response(status=204)
 
     @SIGNS_IN_NEWLY
     def register(self, request: Request) -> Response:
+        """Make an account and an organization, with the account as its admin, and sign in."""
         data = self.validated()
         check_login_limits(request._request, data["email"])
         if not settings.ALLOW_REGISTRATION:
@@ -97,10 +105,12 @@ class AuthViewSet(PermissionViewSet):
         return self._signed_in(services.register(**data), status=201)
 
     def me(self, request: Request) -> Response:
+        """Who the caller is: account, organization, role and permissions."""
         return self.answer(self._me())
 
     @transaction.atomic
     def update_me(self, request: Request) -> Response:
+        """Change one's own name."""
         user = User.objects.select_for_update().get(id=self.principal.user_id)
         header = request.headers.get("If-Match")
         if header:
@@ -113,12 +123,14 @@ class AuthViewSet(PermissionViewSet):
 
     @NO_CONTENT
     def password(self, request: Request) -> Response:
+        """Change one's own password. Every other sign-in ends."""
         check_login_limits(request._request, self.principal.email)
         services.change_password(actor=self.principal, **self.validated())
         return Response(status=204)
 
     @NO_CONTENT
     def password_reset(self, request: Request) -> Response:
+        """Ask for a letter that resets a password. The answer is the same for unknown addresses."""
         data = self.validated()
         check_login_limits(request._request, f"reset {data['email']}")
         services.request_password_reset(email=data["email"])
@@ -126,6 +138,7 @@ class AuthViewSet(PermissionViewSet):
 
     @NO_CONTENT
     def password_reset_confirm(self, request: Request) -> Response:
+        """Set a new password with what the letter says. Every sign-in ends."""
         data = self.validated()
         check_login_limits(request._request, f"confirm {data['uid']}")
         services.confirm_password_reset(user_id=data["uid"], token=data["token"], new_password=data["new_password"])
@@ -133,10 +146,12 @@ class AuthViewSet(PermissionViewSet):
 
     @SIGNS_IN
     def switch(self, request: Request) -> Response:
+        """Sign in to another organization of one's own."""
         return self._signed_in(services.switch_organization(actor=self.principal, **self.validated()))
 
-    @SIGNS_IN_NEWLY
+    @extend_schema(responses={201: SignInSerializer}, auth=MAYBE_SIGNED_IN)
     def accept_invitation(self, request: Request) -> Response:
+        """Join the organization of an invitation, and sign in to it."""
         data = self.validated()
         check_login_limits(request._request, f"invited at {client_address()}")
         accepted = services.accept_invitation(

@@ -33,6 +33,8 @@ class ApiKeyViewSet(ListMixin, CreateMixin, RetrieveMixin, PartialUpdateMixin, D
     serializer_class = ApiKeySerializer
     input_serializer_classes = {"create": ApiKeyInputSerializer, "rotate": ApiKeyRotationSerializer}
     output_serializer_classes = {"create": NewApiKeySerializer, "rotate": NewApiKeySerializer}
+    tagged_actions = TenantViewSet.tagged_actions | {"rotate"}
+    guarded_actions = TenantViewSet.guarded_actions | {"rotate"}
     search_fields = ["name"]
     ordering_fields = ["name", "created_at", "expires_at", "last_used_at"]
     permissions = {

@@ -34,6 +34,7 @@ class MemberViewSet(ListMixin, RetrieveMixin, PartialUpdateMixin, DestroyMixin, 
     search_fields = ["email", "name"]
     ordering_fields = ["email", "name", "created_at"]
     object_key = "user_id"
+    further_errors = {"partial_update": (409,), "destroy": (409,)}
     permissions = {
         "list": "users:manage",
         "retrieve": "users:manage",
@@ -68,6 +69,8 @@ class InvitationViewSet(ListMixin, CreateMixin, RetrieveMixin, DestroyMixin, Ten
     output_serializer_classes = {"create": NewInvitationSerializer}
     input_serializer_classes = {"resend": EmptySerializer}
     filterset_class = InvitationFilters
+    tagged_actions = TenantViewSet.tagged_actions | {"resend"}
+    further_errors = {"destroy": (409,)}
     search_fields = ["email"]
     ordering_fields = ["email", "created_at", "expires_at"]
     permissions = {

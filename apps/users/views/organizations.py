@@ -27,10 +27,12 @@ class CurrentOrganizationViewSet(PermissionViewSet):
     permissions = {"retrieve": AUTHENTICATED, "partial_update": "organization:manage"}
 
     def retrieve(self, request: Request) -> Response:
+        """The organization that the caller is signed in to."""
         return self.answer(Organization.objects.get(id=self.principal.organization_id))
 
     @transaction.atomic
     def partial_update(self, request: Request) -> Response:
+        """Change the organization that the caller is signed in to."""
         organization = lock_organization(self.principal.organization_id)
         header = request.headers.get("If-Match")
         if header:
@@ -50,6 +52,7 @@ class RoleViewSet(PermissionViewSet):
     permissions = {"retrieve": AUTHENTICATED}
 
     def retrieve(self, request: Request) -> Response:
+        """Which role may do what."""
         roles = [{"role": role, "permissions": sorted(granted)} for role, granted in ROLE_PERMISSIONS.items()]
         return self.answer({"roles": roles, "permissions": list(PERMISSIONS)})
 
