@@ -143,10 +143,8 @@ def _with_fallbacks(model: LLMModel, fallbacks: list[LLMModel]) -> LLMModel:
     rows = ModelFallback.objects.filter(model=model)
     if list(rows.values_list("fallback_id", flat=True)) != wanted:
         rows.delete()
-        ModelFallback.objects.bulk_create(
-            ModelFallback(model=model, fallback_id=fallback_id, position=position)
-            for position, fallback_id in enumerate(wanted)
-        )
+        for position, fallback in enumerate(fallbacks):  # one by one: a bulk insert is not audited
+            ModelFallback.objects.create(model=model, fallback=fallback, position=position)
     model.fallback_ids = wanted  # type: ignore[attr-defined]  # as annotated by what reads it
     return model
 

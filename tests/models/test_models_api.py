@@ -8,6 +8,7 @@ from apps.models.models import LLMModel, ModelFallback
 from apps.models.services import create_default_models, create_model, create_provider, update_model
 from apps.organizations.models import Organization
 from apps.organizations.registry import organization_created
+from apps.users.models import AuditEntry
 
 pytestmark = pytest.mark.django_db
 URL = "/api/v1/models"
@@ -248,6 +249,16 @@ def test_fallbacks_are_replaced_as_a_whole_and_in_order(admin, make_model):
         answer = admin.client.patch(detail, {"fallback_ids": wrong})
         assert answer.status_code == 400
         assert list(answer.json()["error"]["details"]) == ["fallback_ids"]
+
+
+def test_changes_of_fallbacks_are_audited(admin, make_model):
+    a, b = make_model("a"), make_model("b")
+    admin.client.patch(f"{URL}/{a.pk}", {"fallback_ids": [str(b.pk)]})
+    admin.client.patch(f"{URL}/{a.pk}", {"fallback_ids": []})
+    entries = AuditEntry.objects.get_for_model(ModelFallback).order_by("id")
+    assert [(entry.action, entry.actor, entry.organization_id) for entry in entries] == [
+        (action, admin.user, admin.organization.pk) for action in (AuditEntry.Action.CREATE, AuditEntry.Action.DELETE)
+    ]
 
 
 def test_what_cannot_be_called_stands_in_for_nothing(admin, make_model):
