@@ -196,7 +196,7 @@ def test_invitation_is_made_mailed_and_accepted_by_a_new_person(admin, anonymous
     assert Membership.objects.get(user__email="nia@new.example").role == "editor"
 
     again = anonymous.post(ACCEPT, {"token": token, "name": "Nia", "password": PASSWORD})
-    assert (again.status_code, list(again.json()["error"]["details"])) == (400, ["token"])
+    assert (again.status_code, list(again.json()["error"]["details"])) == (401, ["token"])
     assert admin.client.delete(response.headers["Location"]).status_code == 409
 
 
@@ -237,7 +237,7 @@ def test_revoked_expired_and_forged_invitations_are_refused(admin, anonymous):
     good = invite(admin, "g@new.example").json()["data"]["token"]
     for token in (revoked.json()["data"]["token"], expired["token"], good[:-1] + "x", good.split(":")[0]):
         response = anonymous.post(ACCEPT, {"token": token, "password": PASSWORD})
-        assert (response.status_code, list(response.json()["error"]["details"])) == (400, ["token"])
+        assert (response.status_code, list(response.json()["error"]["details"])) == (401, ["token"])
     assert invite(admin, "e@new.example").status_code == 201  # the expired one is no obstacle
 
 

@@ -16,7 +16,7 @@ from apps.users.permissions import Role
 from apps.users.principal import Principal
 from apps.users.services.sessions import SignIn, begin, end_sessions
 from apps.users.tasks import send_password_reset
-from everquant.api.errors import BadRequest, Conflict
+from everquant.api.errors import BadRequest, Conflict, Forbidden, Unauthorized
 
 _SLUG_LENGTH = 50
 
@@ -64,10 +64,10 @@ def _create_organization(name: str) -> Organization:
 
 @transaction.atomic
 def change_password(*, actor: Principal, current_password: str, new_password: str) -> None:
-    """Ends the user's other sign-ins; raises BadRequest when the current password is wrong or the new one weak."""
+    """Ends the user's other sign-ins; raises Forbidden for a wrong current password, BadRequest for a weak one."""
     user = User.objects.select_for_update().get(id=actor.user_id)
     if not user.check_password(current_password):
-        raise BadRequest("The current password is wrong.", details={"current_password": "Wrong."})
+        raise Forbidden("The current password is wrong.", details={"current_password": "Wrong."})
     check_new_password(new_password, user, "new_password")
     _set_password(user, new_password, keep=actor.session_id)
 
@@ -85,9 +85,9 @@ def request_password_reset(*, email: str) -> None:
 
 @transaction.atomic
 def confirm_password_reset(*, user_id: UUID, token: str, new_password: str) -> None:
-    """Set the password and end every sign-in. The token dies with the old password; raises BadRequest."""
+    """Set the password and end every sign-in. The token dies with the old password; raises Unauthorized."""
     user = User.objects.select_for_update().filter(id=user_id, is_active=True).first()
     if user is None or not default_token_generator.check_token(user, token):
-        raise BadRequest("The link is not valid any more.", details={"token": "Not valid, used or expired."})
+        raise Unauthorized("The link is not valid any more.", details={"token": "Not valid, used or expired."})
     check_new_password(new_password, user, "new_password")
     _set_password(user, new_password)

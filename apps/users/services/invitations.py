@@ -58,7 +58,7 @@ def accept_invitation(*, actor: Principal | None, token: str, name: str, passwor
     """Join, and sign in. A new person gives the password of their new account; whoever has an account is signed in
     as themselves or gives its password, for the token alone (its sender knows it) proves nothing.
 
-    Raises BadRequest for a token that is not good, Unauthorized, Conflict for a member.
+    Raises Unauthorized, also for a token that is not good; BadRequest for a weak password; Conflict for a member.
     """
     invitation = _open_invitation(token)
     user = User.objects.filter(email=invitation.email).first()
@@ -91,8 +91,8 @@ def _join(invitation: Invitation, user: User) -> Membership:
 
 
 def _open_invitation(token: str) -> Invitation:
-    """The invitation, locked; raises BadRequest."""
-    refusal = BadRequest("The invitation is not valid any more.", details={"token": "Not valid, used or expired."})
+    """The invitation, locked; raises Unauthorized."""
+    refusal = Unauthorized("The invitation is not valid any more.", details={"token": "Not valid, used or expired."})
     try:
         invitation_id = Invitation.id_in_token(token)
     except BadSignature:
