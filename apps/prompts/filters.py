@@ -1,12 +1,15 @@
 from typing import Any
 
 import django_filters
+from drf_spectacular.utils import extend_schema_field
 
-from apps.prompts.models import LABEL, Prompt, PromptQuerySet
+from apps.prompts.models import LABEL, LABEL_LENGTH, LABEL_PATTERN, SLUG_LENGTH, TAG_LENGTH, Prompt, PromptQuerySet
 
+STORABLE = "^[^\\u0000]*$"
 _FLAG = (("true", "true"), ("false", "false"))
 
 
+@extend_schema_field({"type": "boolean"})
 class FlagFilter(django_filters.TypedChoiceFilter):
     """`true` or `false`; anything else is a 400."""
 
@@ -14,13 +17,28 @@ class FlagFilter(django_filters.TypedChoiceFilter):
         super().__init__(choices=_FLAG, coerce=lambda value: value == "true", **options)
 
 
+@extend_schema_field({"type": "string", "maxLength": TAG_LENGTH, "pattern": STORABLE})
+class TagFilter(django_filters.CharFilter):
+    pass
+
+
+@extend_schema_field({"type": "string", "maxLength": SLUG_LENGTH, "pattern": STORABLE})
+class FolderFilter(django_filters.CharFilter):
+    pass
+
+
+@extend_schema_field({"type": "string", "maxLength": LABEL_LENGTH, "pattern": f"^({LABEL_PATTERN})?$"})
+class LabelFilter(django_filters.CharFilter):
+    pass
+
+
 class PromptFilter(django_filters.FilterSet):
     """`deleted=true` lists what was deleted, and only that."""
 
     type = django_filters.ChoiceFilter(choices=Prompt.Type.choices)
-    tag = django_filters.CharFilter(field_name="tags", lookup_expr="contains", method="with_tag", max_length=50)
-    folder = django_filters.CharFilter(method="in_folder", max_length=200)
-    label = django_filters.CharFilter(field_name="label_set__name", max_length=64, validators=[LABEL])
+    tag = TagFilter(method="with_tag", max_length=TAG_LENGTH)
+    folder = FolderFilter(method="in_folder", max_length=SLUG_LENGTH)
+    label = LabelFilter(field_name="label_set__name", max_length=LABEL_LENGTH, validators=[LABEL])
     is_active = FlagFilter()
     model_id = django_filters.UUIDFilter(field_name="current_version__model_id")
     created_by = django_filters.UUIDFilter(field_name="created_by_id")

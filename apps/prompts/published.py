@@ -6,7 +6,7 @@ from uuid import UUID
 from apps.prompts.models import PRODUCTION, Prompt, PromptVersion
 from everquant.api.conditional import etag_of_bytes
 from everquant.api.envelope import dumps, envelope
-from everquant.api.errors import BadRequest, NotFound
+from everquant.api.errors import NotFound
 from everquant.cache import EpochCache
 
 TTL_S = 60
@@ -61,12 +61,13 @@ def store(organization_id: UUID, key: str, data: Any, epoch: bytes | None) -> An
 def resolve_version(prompt: Prompt, *, version: int | None = None, label: str | None = None) -> PromptVersion:
     """The version asked for: by number, else by label, else `production` when it is set, else the current one.
 
-    No query for the current version of a prompt of `with_current`. Raises BadRequest when both are given, NotFound.
+    With both, the label must name that version. No query for the current version of a prompt of `with_current`.
+    Raises NotFound.
     """
-    if version is not None and label is not None:
-        raise BadRequest("Give either version or label.", details={"label": "Not together with version."})
     if label is not None and label not in prompt.labels:
         raise NotFound(f"The prompt has no label {label}.", details={"label": "No such label."})
+    if label is not None and version not in {None, prompt.labels[label]}:
+        raise NotFound(f"The label {label} is elsewhere.", details={"label": "Names another version."})
     number = version if version is not None else prompt.labels.get(label or PRODUCTION)
     if number is None or number == prompt.current_version.version_number:
         return prompt.current_version

@@ -2,6 +2,7 @@
 
 from typing import Any
 
+from drf_spectacular.extensions import OpenApiSerializerExtension
 from drf_spectacular.utils import extend_schema_field
 from rest_framework import serializers
 
@@ -21,6 +22,7 @@ from everquant.api.serializers import (
     StrictSerializer,
 )
 
+MAX_VERSION = 999_999_999
 _TEXT = {"type": "string", "maxLength": MAX_TEMPLATE_CHARS}
 _TEXT_PART = {
     "type": "object",
@@ -242,12 +244,12 @@ class DuplicateSerializer(StrictSerializer):
 
 
 class SetLabelSerializer(StrictSerializer):
-    version = StrictIntegerField(min_value=1, max_value=2**31 - 1)
+    version = StrictIntegerField(min_value=1, max_value=MAX_VERSION)
     expected_version = StrictIntegerField(
         required=False,
         allow_null=True,
         min_value=1,
-        max_value=2**31 - 1,
+        max_value=MAX_VERSION,
         help_text="Move only from this version; null: only when the label is not set.",
     )
     reason = StrictCharField(default="", allow_blank=True, max_length=500)
@@ -270,7 +272,7 @@ class LabelSerializer(serializers.Serializer):
 
 class RenderSerializer(StrictSerializer):
     variables = ObjectField(default=dict)
-    version = StrictIntegerField(required=False, min_value=1, max_value=2**31 - 1)
+    version = StrictIntegerField(required=False, min_value=1, max_value=MAX_VERSION)
     label = StrictCharField(required=False, max_length=LABEL_LENGTH, validators=[LABEL])  # type: ignore[assignment] # a name
 
 
@@ -301,7 +303,7 @@ class DiffChangeSerializer(serializers.Serializer):
 
 
 class DiffSerializer(serializers.Serializer):
-    from_version = serializers.IntegerField()
+    from_version = serializers.IntegerField(allow_null=True, help_text="Null: compared with nothing.")
     to_version = serializers.IntegerField()
     changes = DiffChangeSerializer(many=True)
 
@@ -310,7 +312,7 @@ class TransferVersionSerializer(DefinitionSerializer):
     """A version of an import; `model` is a model's slug."""
 
     model_id = None  # type: ignore[assignment] # a document names models by slug
-    version_number = StrictIntegerField(min_value=1, max_value=2**31 - 1)
+    version_number = StrictIntegerField(min_value=1, max_value=MAX_VERSION)
     model = StrictCharField(default=None, allow_null=True, max_length=100)
     message = StrictCharField(default="", allow_blank=True, max_length=500)
 
@@ -351,3 +353,19 @@ class ImportedPromptSerializer(serializers.Serializer):
 
 class ImportResultSerializer(serializers.Serializer):
     prompts = ImportedPromptSerializer(many=True)
+
+
+class PromptInputExtension(OpenApiSerializerExtension):  # type: ignore[no-untyped-call]
+    """What the fields alone cannot say of a whole prompt: exactly one of content and messages."""
+
+    target_class = PromptInputSerializer
+
+    def map_serializer(self, auto_schema: Any, direction: Any) -> Any:
+        schema = auto_schema._map_serializer(self.target, direction, bypass_extensions=True)
+        if not self.target.partial:
+            null = {"type": "null"}
+            schema["oneOf"] = [
+                {"required": ["content"], "properties": {"content": {"type": "string"}, "messages": null}},
+                {"required": ["messages"], "properties": {"messages": {"type": "array"}, "content": null}},
+            ]
+        return schema

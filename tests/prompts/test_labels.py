@@ -44,7 +44,7 @@ def test_a_label_is_set_moved_and_removed_and_its_history_stays(prompt, label, e
     ("name", "body", "status", "field"),
     [
         ("production", {}, 400, "version"),
-        ("production", {"version": 9}, 400, "version"),
+        ("production", {"version": 9}, 404, "version"),
         ("production", {"version": "1"}, 400, "version"),
         ("production", {"version": True}, 400, "version"),
         ("production", {"version": 2**40}, 400, "version"),

@@ -57,7 +57,7 @@ def test_it_answers_the_version_asked_for(prompt, editor, viewer):
     [
         ("greetings/hello?label=none", 404),
         ("greetings/hello?version=9", 404),
-        ("greetings/hello?version=1&label=a", 400),
+        ("greetings/hello?version=1&label=a", 404),
         ("greetings/hello?version=x", 400),
         ("greetings/hello?version=0", 400),
         ("greetings/hello?version=99999999999", 400),

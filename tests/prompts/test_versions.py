@@ -47,18 +47,18 @@ def test_versions_are_numbered_inherit_and_become_current(create, editor):
 
 
 @pytest.mark.parametrize(
-    ("body", "field"),
+    ("body", "field", "status"),
     [
-        ({"content": "{{"}, "content"),
-        ({"messages": CHAT["messages"]}, "messages"),
-        ({"name": "x"}, "name"),
-        ({"parameters": None}, "parameters"),
+        ({"content": "{{"}, "content", 400),
+        ({"messages": CHAT["messages"]}, "messages", 409),
+        ({"name": "x"}, "name", 400),
+        ({"parameters": None}, "parameters", 400),
     ],
 )
-def test_bad_versions_are_refused_and_none_is_made(create, editor, body, field):
+def test_bad_versions_are_refused_and_none_is_made(create, editor, body, field, status):
     prompt = create()
     response = editor.client.post(f"{URL}/{prompt['id']}/versions", body)
-    assert response.status_code == 400
+    assert response.status_code == status
     assert set(response.json()["error"]["details"]) == {field}
     assert PromptVersion.objects.count() == 1
 
@@ -159,9 +159,9 @@ def test_diff_of_messages_is_one_change_a_message(create, editor):
 @pytest.mark.parametrize(
     ("query", "status"),
     [
-        ("1/diff", 400),
-        ("2/diff?against=9", 400),
+        ("2/diff?against=9", 404),
         ("9/diff?against=1", 404),
+        ("0/diff", 404),
         ("2/diff?against=0", 400),
         ("2/diff?x=1", 400),
     ],
@@ -170,3 +170,10 @@ def test_bad_diffs(create, editor, query, status):
     prompt = create()
     add(editor.client, prompt)
     assert editor.client.get(f"{URL}/{prompt['id']}/versions/{query}").status_code == status
+
+
+def test_the_first_version_is_compared_with_nothing(create, editor):
+    prompt = create()
+    data = editor.client.get(f"{URL}/{prompt['id']}/versions/1/diff").json()["data"]
+    assert (data["from_version"], data["to_version"]) == (None, 1)
+    assert {change["change"] for change in data["changes"]} == {"added"}

@@ -90,11 +90,3 @@ def check_definition(definition: Definition) -> list[dict[str, Any]]:
 def type_of(definition: Mapping[str, Any]) -> str:
     """The type that a definition's body says."""
     return Prompt.Type.CHAT if definition["messages"] is not None else Prompt.Type.TEXT
-
-
-def require_type(definition: Mapping[str, Any], expected: str) -> None:
-    """Raises BadRequest when the body is of the other type."""
-    if type_of(definition) == expected:
-        return
-    wrong = "messages" if expected == Prompt.Type.TEXT else "content"
-    raise BadRequest(f"This is a {expected} prompt.", details={wrong: f"This is a {expected} prompt."})

@@ -12,7 +12,7 @@ from django.utils.text import slugify
 
 from apps.prompts.models import SLUG_LENGTH, Prompt, PromptVersion
 from apps.prompts.published import forget
-from apps.prompts.services.definition import DEFAULTS, Definition, definition_of, require_type, type_of
+from apps.prompts.services.definition import DEFAULTS, Definition, definition_of, type_of
 from apps.prompts.services.versions import create_version, new_version
 from apps.users.models import User
 from everquant.api.errors import BadRequest, Conflict
@@ -39,8 +39,8 @@ def create_prompt(
     Raises BadRequest for what is not valid, Conflict when a living prompt has the slug.
     """
     complete = cast("Definition", {**DEFAULTS, **definition})
-    if type is not None:
-        require_type(complete, type)
+    if type not in {None, type_of(complete)}:
+        raise BadRequest(f"This is no {type} prompt.", details={"type": "Not what content and messages say."})
     prompt = Prompt(
         organization_id=organization_id,
         slug=slug or slug_of(name),

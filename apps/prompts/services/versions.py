@@ -6,9 +6,10 @@ from django.db import transaction
 
 from apps.prompts.models import Prompt, PromptVersion
 from apps.prompts.published import forget
-from apps.prompts.services.definition import Definition, check_definition, definition_of, require_type
+from apps.prompts.services.definition import Definition, check_definition, definition_of
 from apps.users.models import User
 from everquant.api.envelope import dumps
+from everquant.api.errors import Conflict
 from everquant.db import lock_for_update
 
 
@@ -35,13 +36,12 @@ def create_version(
     """The next version: the current one with `changes`. It becomes current.
 
     With `even_if_equal` false, changes that change nothing make no version, and the current one is answered.
-    Concurrent calls wait for each other and get distinct numbers. Raises BadRequest.
+    Concurrent calls wait for each other and get distinct numbers. Raises BadRequest, Conflict for the other type's
+    body.
     """
     locked = lock_for_update(Prompt.objects.all(), pk=prompt.pk)
     current = locked.current_version
-    definition = cast("Definition", {**definition_of(current), **changes})
-    _drop_other_body(definition, changes)
-    require_type(definition, prompt.type)
+    definition = cast("Definition", {**definition_of(current), **_said(prompt, changes)})
     if not even_if_equal and _equals(current, definition):
         return cast("PromptVersion", current)
     version = new_version(
@@ -58,11 +58,13 @@ def create_version(
     return version
 
 
-def _drop_other_body(definition: Definition, changes: Definition) -> None:
-    if changes.get("messages") is not None and "content" not in changes:
-        definition["content"] = None
-    if changes.get("content") is not None and "messages" not in changes:
-        definition["messages"] = None
+def _said(prompt: Prompt, changes: Definition) -> Definition:
+    """The changes without the body that is null; raises Conflict for the body of the other type."""
+    wrong = "messages" if prompt.type == Prompt.Type.TEXT else "content"
+    if changes.get(wrong) is not None:
+        raise Conflict(f"This is a {prompt.type} prompt.", details={wrong: f"This is a {prompt.type} prompt."})
+    given = {name: value for name, value in changes.items() if value is not None or name not in {"content", "messages"}}
+    return cast("Definition", given)
 
 
 def _equals(version: PromptVersion, definition: Definition) -> bool:

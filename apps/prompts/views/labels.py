@@ -13,10 +13,10 @@ from apps.organizations.models import Organization
 from apps.prompts import serializers as shapes
 from apps.prompts import services
 from apps.prompts.models import LABEL, Prompt, PromptLabelEvent, PromptVersion, is_label
-from apps.prompts.views.prompts import MAX_VERSION
+from apps.prompts.serializers import MAX_VERSION
 from apps.users.tenancy import TenantViewSet
 from everquant.api.conditional import etag_of, require_match
-from everquant.api.errors import PreconditionFailed
+from everquant.api.errors import NotFound, PreconditionFailed
 from everquant.api.pagination import integer_parameter
 
 HISTORY_LENGTH = 100
@@ -26,6 +26,7 @@ class PromptLabelViewSet(TenantViewSet):
     queryset = Prompt.objects.all()
     serializer_class = shapes.LabelSerializer
     permissions = {"retrieve": "prompts:read", "update": "prompts:update", "destroy": "prompts:update"}
+    further_errors = {"update": (409,), "destroy": (409,)}
     query_parameters = {"destroy": frozenset({"expected_version"})}
     input_serializer_classes = {"update": shapes.SetLabelSerializer}
 
@@ -79,6 +80,7 @@ class PromptLabelViewSet(TenantViewSet):
     )
     @transaction.atomic
     def destroy(self, request: Request, label: str, **kwargs: Any) -> Response:
+        """Take the label away. Its history stays."""
         services.remove_label(
             prompt=self.get_object_for_write(),
             name=_checked(label),
@@ -121,4 +123,4 @@ def _version(prompt: Prompt, number: int) -> PromptVersion:
     try:
         return PromptVersion.objects.get(prompt=prompt, version_number=number)
     except PromptVersion.DoesNotExist:
-        raise ValidationError({"version": ["No such version."]}) from None
+        raise NotFound(f"The prompt has no version {number}.", details={"version": "No such version."}) from None

@@ -14,21 +14,33 @@ from rest_framework.response import Response
 
 from apps.prompts import published, services
 from apps.prompts import serializers as shapes
-from apps.prompts.filters import PromptFilter
-from apps.prompts.models import LABEL, LABEL_LENGTH, LABEL_PATTERN, PRODUCTION, Prompt, is_label, is_slug
+from apps.prompts.filters import STORABLE, PromptFilter
+from apps.prompts.models import (
+    LABEL,
+    LABEL_LENGTH,
+    LABEL_PATTERN,
+    PRODUCTION,
+    SLUG_LENGTH,
+    TAG_LENGTH,
+    Prompt,
+    is_label,
+    is_slug,
+)
 from apps.prompts.rendering import PromptError
+from apps.prompts.serializers import MAX_VERSION
 from apps.prompts.services.transfer import MAX_PROMPTS
 from apps.users.tenancy import ResourceViewSet
 from everquant.api.conditional import matches
-from everquant.api.errors import BadRequest, NotFound
+from everquant.api.errors import BadRequest, Conflict, NotFound
 from everquant.api.pagination import integer_parameter
 from everquant.api.serializers import EmptySerializer
 
-MAX_VERSION = 2**31 - 1
 _FIELDS = frozenset({"slug", "name", "description", "tags", "is_active"})
 _READS = frozenset({"list", "retrieve", "export", "render"})
 _LABEL_SCHEMA = {"type": "string", "maxLength": LABEL_LENGTH, "pattern": f"^{LABEL_PATTERN}$"}
 _VERSION_SCHEMA = {"type": "integer", "minimum": 1, "maximum": MAX_VERSION}
+_FOLDER = OpenApiParameter("folder", {"type": "string", "maxLength": SLUG_LENGTH, "pattern": STORABLE})
+_TAG = OpenApiParameter("tag", {"type": "string", "maxLength": TAG_LENGTH, "pattern": STORABLE})
 _LABEL = OpenApiParameter("label", _LABEL_SCHEMA, description="The version that this label names.")
 _VERSION = OpenApiParameter("version", _VERSION_SCHEMA, description="The version of this number.")
 
@@ -54,6 +66,9 @@ class PromptViewSet(ResourceViewSet):
         "export": "prompts:read",
         "import_": "prompts:create",
     }
+    tagged_actions = ResourceViewSet.tagged_actions | {"undelete", "duplicate", "by_slug", "bundle"}
+    guarded_actions = ResourceViewSet.guarded_actions | {"undelete"}
+    further_errors = {"update": (409,), "partial_update": (409,)}
     query_parameters = {
         "by_slug": frozenset({"label", "version"}),
         "bundle": frozenset({"label"}),
@@ -96,7 +111,9 @@ class PromptViewSet(ResourceViewSet):
     def perform_update(self, instance: Prompt, data: dict[str, Any]) -> Prompt:
         fields, definition, rest = _split(data)
         if rest.get("type", instance.type) != instance.type:
-            raise ValidationError({"type": ["The type of a prompt does not change."]})
+            raise Conflict("The type of a prompt does not change.", details={"type": f"It is {instance.type}."})
+        if self.action == "update" and data["content"] is None and data["messages"] is None:
+            raise ValidationError({"content": ["Either content or messages is expected."]})
         return services.update_prompt(
             prompt=instance,
             fields=fields,
@@ -154,8 +171,6 @@ class PromptViewSet(ResourceViewSet):
             raise NotFound("No such object.")
         label = _label_parameter(request)
         version = integer_parameter(request, "version", 0, MAX_VERSION) or None
-        if label and version:
-            raise ValidationError({"label": ["Give either version or label."]})
         organization_id = self.principal.organization_id
         key = published.slug_key(slug, version, label)
         answer, epoch = published.read(organization_id, key)
@@ -175,7 +190,7 @@ class PromptViewSet(ResourceViewSet):
             answer = published.store(organization_id, key, published.load_bundle(organization_id, label), epoch)
         return _ready(request, answer)
 
-    @extend_schema(parameters=[OpenApiParameter("folder", str), OpenApiParameter("tag", str)])
+    @extend_schema(parameters=[_FOLDER, _TAG])
     def export(self, request: Request) -> Response:
         """Prompts with all versions and labels as one document that `import` takes."""
         prompts = cast("Any", self.get_queryset()).order_by("slug", "id")

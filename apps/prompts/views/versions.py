@@ -5,7 +5,6 @@ from typing import Any, cast
 from django.db import transaction
 from django.http import Http404
 from drf_spectacular.utils import OpenApiParameter, extend_schema
-from rest_framework.exceptions import ValidationError
 from rest_framework.request import Request
 from rest_framework.response import Response
 
@@ -14,9 +13,10 @@ from apps.prompts import services
 from apps.prompts.diff import diff_versions
 from apps.prompts.models import Prompt, PromptVersion
 from apps.prompts.published import version_definition
-from apps.prompts.views.prompts import MAX_VERSION
+from apps.prompts.serializers import MAX_VERSION
 from apps.users.tenancy import TenantViewSet
 from everquant.api.conditional import etag_of, require_match
+from everquant.api.errors import NotFound
 from everquant.api.pagination import integer_parameter
 
 
@@ -30,6 +30,8 @@ class PromptVersionViewSet(TenantViewSet):
         "restore": "prompts:update",
         "diff": "prompts:read",
     }
+    tagged_actions = TenantViewSet.tagged_actions | {"restore"}
+    guarded_actions = frozenset({"create", "restore"})
     query_parameters = {"diff": frozenset({"against"})}
     input_serializer_classes = {
         "create": shapes.VersionInputSerializer,
@@ -93,18 +95,17 @@ class PromptVersionViewSet(TenantViewSet):
         ]
     )
     def diff(self, request: Request, number: int, **kwargs: Any) -> Response:
-        """What changed from `against` to this version."""
+        """What changed from `against` to this version; version 1 is compared with nothing by default."""
         against = integer_parameter(request, "against", number - 1, MAX_VERSION)
-        if against < 1:
-            raise ValidationError({"against": ["Version 1 has no version before it; name one."]})
         prompt = self.get_object()
         found = {v.version_number: v for v in prompt.versions.filter(version_number__in=[number, against])}
         if number not in found:
             raise Http404
-        if against not in found:
-            raise ValidationError({"against": ["No such version."]})
-        changes = diff_versions(version_definition(found[against]), version_definition(found[number]))
-        return Response({"from_version": against, "to_version": number, "changes": changes})
+        if against > 0 and against not in found:
+            raise NotFound(f"The prompt has no version {against}.", details={"against": "No such version."})
+        before = version_definition(found[against]) if against else {}
+        changes = diff_versions(before, version_definition(found[number]))
+        return Response({"from_version": against or None, "to_version": number, "changes": changes})
 
     def _version(self, prompt: Prompt, number: int) -> PromptVersion:
         try:
