@@ -52,9 +52,11 @@ class StrictUUIDField(serializers.UUIDField):
 
 
 class StrictIntegerField(serializers.IntegerField):
-    """Whole JSON numbers only: DRF would take strings and booleans too."""
+    """Whole JSON numbers only (`2.0` is one): DRF would take strings and booleans too."""
 
     def to_internal_value(self, data: Any) -> int:
+        if isinstance(data, float) and data.is_integer():
+            data = int(data)
         if isinstance(data, bool) or not isinstance(data, int):
             self.fail("invalid")
         return int(super().to_internal_value(data))
