@@ -1,0 +1,118 @@
+"""Every route of the API: which permission it needs, what to send it, and how many queries it costs.
+
+A new route fails `test_permission_matrix.py` until it has its row here.
+"""
+
+from dataclasses import dataclass, field
+from typing import Any
+
+from apps.users.permissions import AUTHENTICATED, PERSON, PUBLIC
+
+NO_BODY: dict[str, Any] = {}
+PASSWORD = "a new password, long"
+
+
+@dataclass(frozen=True)
+class Route:
+    """`queries` is for a caller whose membership is cached. `body` may name objects of the world: `{provider}`."""
+
+    method: str
+    path: str
+    permission: str
+    queries: int | None = None
+    body: Any = field(default_factory=dict)
+    query: str = ""
+
+    def __str__(self) -> str:
+        return f"{self.method} {self.path}"
+
+    @property
+    def has_object(self) -> bool:
+        return "<uuid:" in self.path or "<path:" in self.path
+
+
+def _prompt(slug: str) -> dict[str, Any]:
+    return {"slug": slug, "name": "New", "type": "text", "content": "Hello, {{name}}!"}
+
+
+_INVITATION = {"email": "new@acme.example", "role": "viewer"}
+_PROVIDER = {"kind": "echo", "name": "Another"}
+_MODEL = {"provider_id": "{provider}", "slug": "another", "provider_model_name": "echo"}
+
+_VERSION = {"version_number": 1, "content": "Hello"}
+_DOCUMENT = {"prompts": [{"slug": "imported", "name": "Imported", "versions": [_VERSION]}]}
+
+ROUTES = [
+    Route("POST", "auth/login", PUBLIC),
+    Route("POST", "auth/refresh", PUBLIC),
+    Route("POST", "auth/logout", PUBLIC),
+    Route("POST", "auth/register", PUBLIC),
+    Route("POST", "auth/password/reset", PUBLIC),
+    Route("POST", "auth/password/reset/confirm", PUBLIC),
+    Route("POST", "auth/invitations/accept", PUBLIC),
+    Route("GET", "auth/me", AUTHENTICATED, 2),
+    Route("PATCH", "auth/me", PERSON, 8, body={"name": "New"}),
+    Route("POST", "auth/password", PERSON, 9, body={"current_password": "{password}", "new_password": PASSWORD}),
+    Route("POST", "auth/switch", PERSON, 3, body={"organization_id": "{organization}"}),
+    Route("GET", "organizations/current", AUTHENTICATED, 1),
+    Route("PATCH", "organizations/current", "organization:manage", 6, body={"name": "New"}),
+    Route("GET", "roles", AUTHENTICATED, 0),
+    Route("GET", "users", "users:manage", 2),
+    Route("GET", "users/<uuid:pk>", "users:manage", 1),
+    Route("PATCH", "users/<uuid:pk>", "users:manage", 5, body={"role": "editor"}),
+    Route("DELETE", "users/<uuid:pk>", "users:manage", 8),
+    Route("GET", "invitations", "users:manage", 2),
+    Route("POST", "invitations", "users:manage", 5, body=_INVITATION),
+    Route("GET", "invitations/<uuid:pk>", "users:manage", 1),
+    Route("DELETE", "invitations/<uuid:pk>", "users:manage", 4),
+    Route("POST", "invitations/<uuid:pk>/resend", "users:manage", 5),
+    Route("GET", "api-keys", "apikeys:manage", 2),
+    Route("POST", "api-keys", "apikeys:manage", 2, body={"name": "ci", "scopes": ["apikeys:manage"]}),
+    Route("GET", "api-keys/<uuid:pk>", "apikeys:manage", 1),
+    Route("PATCH", "api-keys/<uuid:pk>", "apikeys:manage", 4, body={"name": "New"}),
+    Route("DELETE", "api-keys/<uuid:pk>", "apikeys:manage", 4),
+    Route("POST", "api-keys/<uuid:pk>/rotate", "apikeys:manage", 6),
+    Route("GET", "audit-logs", "audit:read", 2),
+    Route("GET", "audit-logs/<uuid:pk>", "audit:read", 1),
+    Route("GET", "providers", "models:manage", 2),
+    Route("POST", "providers", "models:manage", 2, body=_PROVIDER),
+    Route("GET", "providers/<uuid:pk>", "models:manage", 1),
+    Route("PUT", "providers/<uuid:pk>", "models:manage", 4, body=_PROVIDER),
+    Route("PATCH", "providers/<uuid:pk>", "models:manage", 4, body={"name": "New"}),
+    Route("DELETE", "providers/<uuid:pk>", "models:manage", 7),
+    Route("POST", "providers/<uuid:pk>/test", "models:manage", 1, body={"model": "echo"}),
+    Route("GET", "models", "prompts:read", 2),
+    Route("POST", "models", "models:manage", 4, body=_MODEL),
+    Route("GET", "models/catalog", "prompts:read", 0),
+    Route("GET", "models/<uuid:pk>", "prompts:read", 1),
+    Route("PUT", "models/<uuid:pk>", "models:manage", 5, body=_MODEL),
+    Route("PATCH", "models/<uuid:pk>", "models:manage", 4, body={"name": "New"}),
+    Route("DELETE", "models/<uuid:pk>", "models:manage", 8),
+    Route("POST", "models/<uuid:pk>/test", "models:manage", 1),
+    Route("GET", "prompts", "prompts:read", 2),
+    Route("POST", "prompts", "prompts:create", 3, body=_prompt("new")),
+    Route("GET", "prompts/by-slug/<path:slug>", "prompts:read", 1, query="?label=production"),
+    Route("GET", "prompts/bundle", "prompts:read", 2),
+    Route("GET", "prompts/export", "prompts:read", 2),
+    Route("POST", "prompts/import", "prompts:create", 4, body=_DOCUMENT),
+    Route("GET", "prompts/<uuid:pk>", "prompts:read", 1),
+    Route("PUT", "prompts/<uuid:pk>", "prompts:update", 11, body=_prompt("hello")),
+    Route("PATCH", "prompts/<uuid:pk>", "prompts:update", 6, body={"name": "New"}),
+    Route("DELETE", "prompts/<uuid:pk>", "prompts:delete", 4),
+    Route("POST", "prompts/<uuid:pk>/restore", "prompts:delete", 6),
+    Route("POST", "prompts/<uuid:pk>/duplicate", "prompts:create", 5, body={"slug": "copy"}),
+    Route("POST", "prompts/<uuid:pk>/render", "prompts:read", 1, body={"variables": {"name": "Ada"}}),
+    Route("POST", "prompts/<uuid:pk>/execute", "prompts:execute", 2, body={"variables": {"name": "Ada"}}),
+    Route("GET", "prompts/<uuid:pk>/versions", "prompts:read", 3),
+    Route("POST", "prompts/<uuid:pk>/versions", "prompts:update", 7, body={"content": "Bye, {{name}}!"}),
+    Route("GET", "prompts/<uuid:pk>/versions/<int:number>", "prompts:read", 2),
+    Route("GET", "prompts/<uuid:pk>/versions/<int:number>/diff", "prompts:read", 2, query="?against=1"),
+    Route("POST", "prompts/<uuid:pk>/versions/<int:number>/restore", "prompts:update", 8),
+    Route("GET", "prompts/<uuid:pk>/labels/<str:label>", "prompts:read", 4),
+    Route("PUT", "prompts/<uuid:pk>/labels/<str:label>", "prompts:update", 8, body={"version": 1}),
+    Route("DELETE", "prompts/<uuid:pk>/labels/<str:label>", "prompts:update", 7),
+    Route("GET", "executions", "executions:read", 2),
+    Route("GET", "executions/<uuid:pk>", "executions:read", 2),
+    Route("GET", "executions/<uuid:pk>/scores", "executions:read", 3),
+    Route("POST", "executions/<uuid:pk>/scores", "executions:score", 3, body={"name": "helpful", "value": 1}),
+]

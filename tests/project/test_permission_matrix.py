@@ -1,0 +1,216 @@
+"""Every route by anonymous, each role, another organization, and API keys with and without the scope."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import pytest
+from django.db import connection
+from django.test.utils import CaptureQueriesContext
+from django.urls import get_resolver
+from rest_framework.test import APIClient
+
+from apps.models.services import create_default_models
+from apps.users.models import ApiKey, AuditEntry
+from apps.users.permissions import AUTHENTICATED, PERMISSIONS, PERSON, PUBLIC, ROLE_PERMISSIONS, Role
+from apps.users.tenancy import TenantViewSet
+from tests.conftest import PASSWORD, Person
+from tests.project.routes import ROUTES, Route
+
+pytestmark = pytest.mark.django_db
+
+# Savepoints are begin and commit outside of a test; content types are remembered by the process.
+UNCOUNTED = ("SAVEPOINT", "RELEASE", 'SELECT "django_content_type"')
+
+
+def routes_of_the_product() -> dict[tuple[str, str], str | None]:
+    """(method, path) → permission, as the viewsets declare them."""
+
+    def walk(patterns: Any, prefix: str) -> Iterator[tuple[str, Any]]:
+        for pattern in patterns:
+            path = prefix + str(pattern.pattern)
+            if hasattr(pattern, "url_patterns"):
+                yield from walk(pattern.url_patterns, path)
+            else:
+                yield path, pattern.callback
+
+    return {
+        (method.upper(), path.removeprefix("api/v1/")): view.cls.permissions.get(action)
+        for path, view in walk(get_resolver().url_patterns, "")
+        if path.startswith(("api/v1/", "v1/"))
+        for method, action in view.actions.items()
+        if method != "head"  # DRF adds it to every GET that was asked for once
+    }
+
+
+def test_the_table_has_every_route_with_its_permission():
+    assert {(r.method, r.path): r.permission for r in ROUTES} == routes_of_the_product()
+
+
+@dataclass(frozen=True)
+class World:
+    """One of everything in the cast's organization, and everybody who may knock."""
+
+    ids: dict[str, str]
+    callers: dict[str, APIClient]
+
+
+def key_client(person: Any, scopes: list[str]) -> APIClient:
+    key = ApiKey(organization=person.organization, user=person.user, name="key", scopes=scopes)
+    secret = key.give_secret()
+    key.save()
+    return APIClient(HTTP_AUTHORIZATION=f"Bearer {secret}", raise_request_exception=False)
+
+
+@pytest.fixture
+def world(admin, editor, viewer, outsider, anonymous) -> World:
+    create_default_models(admin.organization)
+    create_default_models(outsider.organization)
+    post = admin.client.post
+    prompt = post("/api/v1/prompts", {"slug": "hello", "name": "Hello", "type": "text", "content": "Hi, {{name}}!"})
+    prompt_id = prompt.json()["data"]["id"]
+    admin.client.put(f"/api/v1/prompts/{prompt_id}/labels/production", {"version": 1})
+    execution = post(f"/api/v1/prompts/{prompt_id}/execute", {"variables": {"name": "Ada"}})
+    assert execution.status_code == 200, execution.content
+    invitation = post("/api/v1/invitations", {"email": "guest@acme.example", "role": "viewer"})
+    provider = post("/api/v1/providers", {"kind": "echo", "name": "Spare"})
+    model = admin.client.get("/api/v1/models").json()["data"][0]
+    key = ApiKey(organization=editor.organization, user=editor.user, name="editor's", scopes=["prompts:read"])
+    key.give_secret()
+    key.save()
+    ids = {
+        "prompts": prompt_id,
+        "executions": execution.json()["data"]["id"],
+        "invitations": invitation.json()["data"]["id"],
+        "models": model["id"],
+        "providers": provider.json()["data"]["id"],
+        "api-keys": str(key.id),
+        "users": str(viewer.user.id),
+        "audit-logs": str(AuditEntry.objects.for_organization(admin.organization.id)[0].pk),
+        "organization": str(admin.organization.id),
+        "password": PASSWORD,
+    }
+    callers = {
+        "anonymous": anonymous,
+        "admin": admin.client,
+        "editor": editor.client,
+        "viewer": viewer.client,
+        "outsider": outsider.client,
+    }
+    return World(ids, callers)
+
+
+def filled(value: Any, ids: dict[str, str]) -> Any:
+    """The body with `{provider}` and the like replaced by the world's."""
+    if isinstance(value, dict):
+        return {name: filled(child, ids) for name, child in value.items()}
+    if isinstance(value, str) and value.startswith("{") and value.endswith("}") and "{" not in value[1:]:
+        return ids.get(value[1:-1]) or ids[value[1:-1] + "s"]
+    return value
+
+
+def call(route: Route, world: World, client: APIClient) -> Any:
+    path = route.path.replace("<uuid:pk>", world.ids.get(route.path.split("/")[0], ""))
+    path = path.replace("<int:number>", "1").replace("<str:label>", "production").replace("<path:slug>", "hello")
+    send = getattr(client, route.method.lower())
+    body = [filled(route.body, world.ids)] if route.method in {"POST", "PUT", "PATCH"} else []
+    return send(f"/api/v1/{path}{route.query}", *body)
+
+
+def prepare(route: Route, world: World) -> None:
+    """What must have happened before the route can succeed."""
+    if route.path == "prompts/<uuid:pk>/restore":
+        assert world.callers["admin"].delete(f"/api/v1/prompts/{world.ids['prompts']}").status_code == 204
+
+
+GUARDED = [route for route in ROUTES if route.permission != PUBLIC]
+
+
+RESOURCES = sorted({route.path.split("/")[0] for route in GUARDED})
+
+
+@pytest.mark.parametrize("resource", RESOURCES)
+def test_who_may_not(resource, world, admin):
+    """Nobody without the permission gets in, and another organization's admin finds nothing."""
+    for route in GUARDED:
+        if route.path.split("/")[0] == resource and route.path != "prompts/<uuid:pk>/restore":
+            check_refusals(route, world, admin)
+
+
+def test_who_may_not_restore(world, admin):
+    route = next(route for route in GUARDED if route.path == "prompts/<uuid:pk>/restore")
+    prepare(route, world)
+    check_refusals(route, world, admin)
+
+
+def check_refusals(route: Route, world: World, admin: Person) -> None:
+    assert call(route, world, world.callers["anonymous"]).status_code == 401, route
+    for role, permissions in ROLE_PERMISSIONS.items():
+        if route.permission not in {AUTHENTICATED, PERSON, *permissions}:
+            assert call(route, world, world.callers[role]).status_code == 403, (route, role)
+    if route.permission != AUTHENTICATED:
+        others = sorted(set(PERMISSIONS) - {route.permission})
+        assert call(route, world, key_client(admin, others)).status_code == 403, route
+    if route.permission == PERSON:
+        return
+    if route.has_object:
+        answer = call(route, world, world.callers["outsider"])
+        assert answer.status_code == 404, (route, answer.content)
+    elif route.method == "GET":
+        text = call(route, world, world.callers["outsider"]).content.decode()
+        assert not [name for name, value in world.ids.items() if value in text], route
+
+
+@pytest.mark.parametrize("route", GUARDED, ids=str)
+def test_who_may(route, world, admin):
+    """Each role with the permission gets in, and an API key with its scope; the queries are counted."""
+    prepare(route, world)
+    admin.client.get("/api/v1/auth/me")
+    with CaptureQueriesContext(connection) as queries:
+        answer = call(route, world, admin.client)
+    assert answer.status_code < 300, answer.content
+    statements = [q["sql"] for q in queries if not q["sql"].startswith(UNCOUNTED)]
+    assert len(statements) == route.queries, "\n".join(statements)
+    for role in (Role.EDITOR, Role.VIEWER):
+        if route.permission in {AUTHENTICATED, PERSON, *ROLE_PERMISSIONS[role]}:
+            assert call(route, world, world.callers[role]).status_code not in {401, 403}, role
+    if route.permission != PERSON:
+        # a key may not give away more than it has: to invite a viewer it needs a viewer's permissions
+        scopes = sorted({route.permission} & set(PERMISSIONS) | ROLE_PERMISSIONS[Role.VIEWER])
+        assert call(route, world, key_client(admin, scopes)).status_code not in {401, 403}
+
+
+@pytest.mark.parametrize("route", [route for route in ROUTES if route.permission == PUBLIC], ids=str)
+def test_public_routes_take_no_nonsense(route, world):
+    answer = call(route, world, world.callers["anonymous"])
+    assert answer.status_code in {400, 401}
+    assert answer.json()["success"] is False
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "field"),
+    [
+        ("post", "/api/v1/prompts", {"slug": "n", "name": "N", "type": "text", "content": "x", "model_id": "{model}"}),
+        ("post", "/api/v1/models", {"provider_id": "{provider}", "slug": "n", "provider_model_name": "m"}),
+    ],
+)
+def test_references_to_another_organization_read_as_unknown(method, path, field, world, outsider):
+    answer = getattr(outsider.client, method)(path, filled(field, world.ids))
+    assert answer.status_code == 400
+    assert set(answer.json()["error"]["details"]) <= {"model_id", "provider_id"}
+
+
+def test_another_organizations_model_cannot_be_executed(world, outsider):
+    own = outsider.client.post("/api/v1/prompts", {"slug": "own", "name": "Own", "type": "text", "content": "Hi"})
+    path = f"/api/v1/prompts/{own.json()['data']['id']}/execute"
+    answer = outsider.client.post(path, {"model_id": world.ids["models"]})
+    assert answer.status_code == 400
+    assert "model_id" in answer.json()["error"]["details"]
+
+
+def test_a_view_cannot_override_what_guards_tenants():
+    for name in ("get_queryset", "permission_classes", "get_object", "initial", "authentication_classes"):
+        with pytest.raises(TypeError, match=name):
+            type("Leaky", (TenantViewSet,), {name: None, "__module__": "leaky"})
+    with pytest.raises(TypeError, match="unknown permissions"):
+        type("Vague", (TenantViewSet,), {"permissions": {"list": "everything"}, "__module__": "vague"})
