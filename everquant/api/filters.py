@@ -4,8 +4,9 @@ from functools import reduce
 from operator import and_, or_
 from typing import Any
 
+from django import forms
 from django.db.models import Q, QuerySet
-from django_filters import TypedChoiceFilter
+from django_filters import Filter
 from django_filters.rest_framework import DjangoFilterBackend
 from drf_spectacular.utils import extend_schema_field
 from rest_framework.exceptions import ValidationError
@@ -29,13 +30,20 @@ class StrictFilterBackend(DjangoFilterBackend):
         return filtered
 
 
+class TrueFalseField(forms.Field):
+    def to_python(self, value: Any) -> bool | None:
+        if value in self.empty_values:
+            return None
+        if value not in {"true", "false"}:
+            raise forms.ValidationError("Must be true or false.")
+        return bool(value == "true")
+
+
 @extend_schema_field({"type": "boolean"})
-class TrueFalseFilter(TypedChoiceFilter):
+class TrueFalseFilter(Filter):
     """`true` or `false`; django-filter's BooleanFilter would pass over anything else."""
 
-    def __init__(self, **options: Any) -> None:
-        choices = (("true", "true"), ("false", "false"))
-        super().__init__(choices=choices, coerce=lambda value: value == "true", **options)
+    field_class = TrueFalseField
 
 
 class SearchBackend(BaseFilterBackend):
