@@ -4,17 +4,9 @@ import django_filters
 from drf_spectacular.utils import extend_schema_field
 
 from apps.prompts.models import LABEL, LABEL_LENGTH, LABEL_PATTERN, SLUG_LENGTH, TAG_LENGTH, Prompt, PromptQuerySet
+from everquant.api.filters import TrueFalseFilter
 
 STORABLE = "^[^\\u0000]*$"
-_FLAG = (("true", "true"), ("false", "false"))
-
-
-@extend_schema_field({"type": "boolean"})
-class FlagFilter(django_filters.TypedChoiceFilter):
-    """`true` or `false`; anything else is a 400."""
-
-    def __init__(self, **options: Any) -> None:
-        super().__init__(choices=_FLAG, coerce=lambda value: value == "true", **options)
 
 
 @extend_schema_field({"type": "string", "maxLength": TAG_LENGTH, "pattern": STORABLE})
@@ -39,10 +31,10 @@ class PromptFilter(django_filters.FilterSet):
     tag = TagFilter(method="with_tag", max_length=TAG_LENGTH)
     folder = FolderFilter(method="in_folder", max_length=SLUG_LENGTH)
     label = LabelFilter(field_name="label_set__name", max_length=LABEL_LENGTH, validators=[LABEL])
-    is_active = FlagFilter()
+    is_active = TrueFalseFilter()
     model_id = django_filters.UUIDFilter(field_name="current_version__model_id")
     created_by = django_filters.UUIDFilter(field_name="created_by_id")
-    deleted = FlagFilter(method="only_deleted")
+    deleted = TrueFalseFilter(method="only_deleted")
 
     class Meta:
         model = Prompt

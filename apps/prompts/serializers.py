@@ -355,7 +355,7 @@ class ImportResultSerializer(serializers.Serializer):
     prompts = ImportedPromptSerializer(many=True)
 
 
-class PromptInputExtension(OpenApiSerializerExtension):  # type: ignore[no-untyped-call]
+class PromptInputExtension(OpenApiSerializerExtension):
     """What the fields alone cannot say of a whole prompt: exactly one of content and messages."""
 
     target_class = PromptInputSerializer
