@@ -117,7 +117,10 @@ class Worker:
 @asynccontextmanager
 async def opened_app() -> AsyncIterator[App]:
     """procrastinate's Django app with a connector that can listen, for the time of the block."""
-    connector = WorkerConnector(django_app.connector, kwargs=connector_params())
+    parameters = connector_params()
+    # The pool would try for half a minute, and not say why.
+    await (await psycopg.AsyncConnection.connect(**parameters)).close()
+    connector = WorkerConnector(django_app.connector, kwargs=parameters)
     with django_app.replace_connector(connector) as app:
         await connector.open_async()
         try:

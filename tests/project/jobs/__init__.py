@@ -1,0 +1,1 @@
+"""An app with jobs for the worker's tests."""

@@ -1,0 +1,158 @@
+"""`manage.py worker` as a process: jobs at once, transactions, draining, a database that goes away."""
+
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote
+
+import pytest
+from django.conf import settings
+from django.db import connection
+from django.db.models import QuerySet
+from procrastinate.contrib.django.models import ProcrastinateJob, ProcrastinateWorker
+
+from tests.project.processes import wait_until
+
+CHECKOUT = Path(__file__).resolve().parents[2]
+pytestmark = pytest.mark.django_db(transaction=True)
+
+JOBS = "tests.project.jobs.tasks"
+Start = Callable[..., "subprocess.Popen[bytes]"]
+
+
+def database_url() -> str:
+    database = connection.settings_dict
+    user, password = quote(database["USER"]), quote(database["PASSWORD"])
+    return f"postgresql://{user}:{password}@/{database['NAME']}?host={quote(database['HOST'])}&port={database['PORT']}"
+
+
+@pytest.fixture
+def start() -> Iterator[Start]:
+    """Start a worker on the test's database; it has a sign of life in the database when this returns."""
+    workers: list[subprocess.Popen[bytes]] = []
+
+    def start_worker(*arguments: str, **environment: str) -> "subprocess.Popen[bytes]":
+        before = ProcrastinateWorker.objects.count()
+        workers.append(
+            subprocess.Popen(
+                [sys.executable, "manage.py", "worker", *arguments],
+                cwd=CHECKOUT,
+                env={
+                    **os.environ,
+                    "DJANGO_SETTINGS_MODULE": "tests.project.worker_settings",
+                    "DATABASE_URL": database_url(),
+                    "REDIS_URL": settings.REDIS_URL,
+                    "PGAPPNAME": "worker under test",
+                    **environment,
+                },
+            )
+        )
+        wait_until(lambda: ProcrastinateWorker.objects.count() > before, "the worker is registered")
+        return workers[-1]
+
+    yield start_worker
+    for worker in workers:
+        worker.kill()
+        worker.wait(30)
+    with connection.cursor() as cursor:
+        cursor.execute("TRUNCATE procrastinate_jobs, procrastinate_workers CASCADE")
+
+
+def jobs() -> "QuerySet[ProcrastinateJob]":
+    """Ours, without the product's periodic ones."""
+    return ProcrastinateJob.objects.filter(task_name__startswith=JOBS)
+
+
+def enqueue(task_name: str, queue: str = "default", **arguments: Any) -> int:
+    from procrastinate.contrib.django import app
+
+    task = f"{JOBS}.{task_name}"
+    return app.configure_task(task, allow_unknown=True, queue=queue).defer(**arguments)
+
+
+def test_as_many_jobs_run_at_once_as_configured(start: Start, tmp_path: Path) -> None:
+    """More than asyncio's own number of threads, which is at most 32 and often 6."""
+    for number in range(40):
+        enqueue("meet", folder=str(tmp_path), name=str(number))
+    start("--concurrency", "40", MEETING_SIZE="40")
+    wait_until(lambda: len(list(tmp_path.iterdir())) == 40, "all jobs met")
+    wait_until(lambda: not jobs().exists(), "jobs that succeeded are removed")
+
+
+def test_job_enqueued_by_a_job_shares_its_transaction(start: Start, tmp_path: Path) -> None:
+    start("--concurrency", "4")
+    failing = enqueue("enqueue_in_transaction", path=str(tmp_path / "rolled-back"), fail=True)
+    enqueue("enqueue_in_transaction", path=str(tmp_path / "committed"), fail=False)
+    wait_until((tmp_path / "committed").exists, "the committed one ran")
+    wait_until(lambda: jobs().filter(id=failing, status="failed").exists(), "the other one failed")
+    wait_until(lambda: not jobs().exclude(id=failing).exists(), "nothing else is queued")
+    assert not (tmp_path / "rolled-back").exists()
+
+
+def test_worker_of_named_queues_leaves_the_others(start: Start, tmp_path: Path) -> None:
+    left = enqueue("note_elsewhere", queue="elsewhere", path=str(tmp_path / "elsewhere"))
+    enqueue("note", path=str(tmp_path / "here"))
+    start("--queues", "default, other")
+    wait_until((tmp_path / "here").exists, "the named queue is worked on")
+    assert jobs().get(id=left).status == "todo"
+
+
+def test_worker_told_to_stop_finishes_its_job(start: Start, tmp_path: Path) -> None:
+    started, go = tmp_path / "started", tmp_path / "go"
+    enqueue("wait_for", started=str(started), path=str(go))
+    worker = start("--concurrency", "1")
+    wait_until(started.exists, "the job runs")
+    late = enqueue("note", path=str(tmp_path / "late"))
+    worker.send_signal(signal.SIGTERM)
+    with pytest.raises(subprocess.TimeoutExpired):
+        worker.wait(0.5)
+    go.touch()
+    assert worker.wait(30) == 0
+    assert list(jobs().values_list("id", "status")) == [(late, "todo")]
+    assert not ProcrastinateWorker.objects.exists()
+
+
+def test_job_that_never_ends_does_not_keep_the_worker(start: Start, tmp_path: Path) -> None:
+    started = tmp_path / "started"
+    enqueue("wait_for", started=str(started), path=str(tmp_path / "never"))
+    worker = start(WORKER_DRAIN_S="0.1")
+    wait_until(started.exists, "the job runs")
+    worker.send_signal(signal.SIGTERM)
+    assert worker.wait(30) == 1
+
+
+def test_worker_comes_back_when_its_connections_were_cut(start: Start, tmp_path: Path) -> None:
+    worker = start("--concurrency", "2")
+    enqueue("note", path=str(tmp_path / "before"))
+    wait_until((tmp_path / "before").exists, "a job ran")
+    with connection.cursor() as cursor:
+        cursor.execute(
+            "SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity"
+            " WHERE datname = current_database() AND application_name = 'worker under test'"
+        )
+        assert cursor.fetchone()[0] > 0
+    enqueue("note", path=str(tmp_path / "after"))
+    wait_until((tmp_path / "after").exists, "a job ran on new connections")
+    assert worker.poll() is None
+
+
+def test_worker_without_a_database_says_so(tmp_path: Path) -> None:
+    url = f"postgresql://nobody@/nothing?host={quote(str(tmp_path))}"
+    environment = {**os.environ, "DJANGO_SETTINGS_MODULE": "tests.settings", "DATABASE_URL": url}
+    environment |= {"REDIS_URL": settings.REDIS_URL, "WRITE_TIMEOUT": "1"}
+    done = subprocess.run(
+        [sys.executable, "manage.py", "worker"],
+        cwd=CHECKOUT,
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=100,
+    )
+    assert done.returncode == 1
+    assert "the worker cannot reach its database" in done.stderr
+    assert "Traceback" not in done.stderr
