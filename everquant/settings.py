@@ -203,7 +203,7 @@ def database_settings(url: str, env: Environment) -> dict[str, Any]:
         },
     }
     return {
-        "ENGINE": "django.db.backends.postgresql",
+        "ENGINE": "everquant.postgresql",
         "NAME": unquote(parts.path.lstrip("/")),
         "USER": unquote(parts.username or ""),
         "PASSWORD": unquote(parts.password or ""),

@@ -1,0 +1,31 @@
+"""The pool of database connections when the database goes away and comes back."""
+
+import time
+
+import psycopg
+import pytest
+from django.db import close_old_connections, connection
+
+
+@pytest.mark.django_db(transaction=True)
+def test_pool_is_usable_at_once_after_all_its_connections_were_cut() -> None:
+    for _ in range(2):
+        with connection.cursor() as cursor:
+            cursor.execute("SELECT 1")
+        connection.pool.wait(10)
+        parameters = connection.get_connection_params()
+        connection.close()
+        for name in ("cursor_factory", "context"):
+            parameters.pop(name)
+        with psycopg.connect(**parameters, autocommit=True) as other:
+            cut = other.execute(
+                "SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity"
+                " WHERE datname = current_database() AND pid <> pg_backend_pid()"
+            ).fetchone()
+        assert cut is not None
+        assert cut[0] >= 2, "the pool had idle connections"
+        started = time.monotonic()
+        with connection.cursor() as cursor:
+            cursor.execute("SELECT 1")
+        assert time.monotonic() - started < 5, "the pool itself would pause for 15 seconds and more"
+        close_old_connections()
