@@ -33,6 +33,11 @@ class ObjectField(JSONObjectField):
     pass
 
 
+@extend_schema_field(_OBJECTS)
+class ObjectsField(serializers.JSONField):
+    pass
+
+
 @extend_schema_field({**_OBJECT, "maxProperties": MAX_METADATA_KEYS})
 class MetadataField(JSONObjectField):
     """The caller's own notes, to find executions by."""
@@ -55,7 +60,10 @@ class ParametersField(ObjectField):
 
 
 class ExecuteSerializer(StrictSerializer):
-    """One of version and label, or neither: then the version labelled `production`, else the current one."""
+    """Without version and label the version labelled `production` is executed, else the current one.
+
+    With both, the label must name that version.
+    """
 
     variables = ObjectField(default=dict)
     version = StrictIntegerField(default=None, allow_null=True, min_value=1, max_value=2**31 - 1)
@@ -145,12 +153,12 @@ class ExecutionSummarySerializer(serializers.Serializer):
 
 class ExecutionSerializer(ExecutionSummarySerializer):
     variables = ObjectField()
-    messages = extend_schema_field(_OBJECTS)(serializers.JSONField)()
+    messages = ObjectsField()
     parameters = ObjectField()
-    tools = extend_schema_field({"type": ["array", "null"], "items": _OBJECT})(serializers.JSONField)()
-    response_schema = extend_schema_field({**_OBJECT, "type": ["object", "null"]})(serializers.JSONField)()
+    tools = ObjectsField(allow_null=True)
+    response_schema = ObjectField(allow_null=True)
     output = serializers.CharField(allow_null=True)
-    tool_calls = extend_schema_field(_OBJECTS)(serializers.JSONField)()
+    tool_calls = ObjectsField()
     attempts = AttemptSerializer(many=True)
 
     def to_representation(self, instance: Execution) -> dict[str, Any]:
@@ -209,12 +217,17 @@ class ScoreInputSerializer(StrictSerializer):
         return attrs
 
 
+@extend_schema_field(_VALUE)
+class StoredValueField(serializers.JSONField):
+    pass
+
+
 class ScoreSerializer(serializers.Serializer):
     id = serializers.UUIDField()
     execution_id = serializers.UUIDField()
     name = serializers.CharField()
     type = serializers.ChoiceField(Score.Type.choices)
-    value = extend_schema_field(_VALUE)(serializers.JSONField)()
+    value = StoredValueField()
     comment = serializers.CharField()
     source = serializers.ChoiceField(Score.Source.choices)  # type: ignore[assignment] # a field's name, not its option
     created_by = serializers.UUIDField(allow_null=True)

@@ -3,17 +3,12 @@ from typing import Any
 import django_filters
 
 from apps.models.models import Capability, LLMModel, Provider, ProviderKind
-
-_FLAG = (("true", "true"), ("false", "false"))
-
-
-def _is_true(value: str) -> bool:
-    return value == "true"
+from everquant.api.filters import TrueFalseFilter
 
 
 class ProviderFilter(django_filters.FilterSet):
     kind = django_filters.ChoiceFilter(choices=ProviderKind.choices)
-    is_active = django_filters.TypedChoiceFilter(choices=_FLAG, coerce=_is_true)
+    is_active = TrueFalseFilter()
 
     class Meta:
         model = Provider
@@ -25,8 +20,8 @@ class ModelFilter(django_filters.FilterSet):
     capability = django_filters.ChoiceFilter(
         field_name="capabilities", lookup_expr="contains", choices=Capability.choices, method="with_capability"
     )
-    is_active = django_filters.TypedChoiceFilter(choices=_FLAG, coerce=_is_true)
-    is_default = django_filters.TypedChoiceFilter(choices=_FLAG, coerce=_is_true)
+    is_active = TrueFalseFilter()
+    is_default = TrueFalseFilter()
 
     class Meta:
         model = LLMModel

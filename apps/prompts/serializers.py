@@ -54,7 +54,7 @@ _MESSAGE = {
     "additionalProperties": False,
     "properties": {"role": {"type": "string", "enum": list(ROLES)}, "content": {"oneOf": [_TEXT, _PARTS]}},
 }
-MESSAGES = {"type": ["array", "null"], "items": _MESSAGE, "minItems": 1, "maxItems": MAX_MESSAGES}
+MESSAGES = {"type": "array", "items": _MESSAGE, "minItems": 1, "maxItems": MAX_MESSAGES}
 _TOOL = {
     "type": "object",
     "required": ["type", "function"],
@@ -86,7 +86,7 @@ class ToolsField(serializers.JSONField):
     pass
 
 
-@extend_schema_field({"type": ["object", "null"], "additionalProperties": True})
+@extend_schema_field({"type": "object", "additionalProperties": True})
 class SchemaField(serializers.JSONField):
     pass
 

@@ -72,7 +72,7 @@ class HasPermission(BasePermission):
 
     def has_permission(self, request: Any, view: Any) -> bool:
         if view.action is None:
-            return request.auth is not None
+            return request.auth is not None or PUBLIC in view.permissions.values()
         needed = view.permissions.get(view.action)
         if needed == PUBLIC:
             return True

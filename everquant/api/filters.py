@@ -6,7 +6,7 @@ from typing import Any
 
 from django import forms
 from django.db.models import Q, QuerySet
-from django_filters import Filter
+from django_filters import CharFilter, Filter
 from django_filters.rest_framework import DjangoFilterBackend
 from drf_spectacular.utils import extend_schema_field
 from rest_framework.exceptions import ValidationError
@@ -24,10 +24,21 @@ class StrictFilterBackend(DjangoFilterBackend):
 
     def filter_queryset(self, request: Any, queryset: QuerySet[Any], view: Any) -> QuerySet[Any]:
         filterset_class = getattr(view, "filterset_class", None)
-        if filterset_class is not None and not request.query_params.keys() & filterset_class.base_filters.keys():
-            return queryset
+        if filterset_class is not None:
+            given = request.query_params.keys() & filterset_class.base_filters.keys()
+            if not given:
+                return queryset
+            _refuse_empty(request, {name: filterset_class.base_filters[name] for name in given})
         filtered: QuerySet[Any] = super().filter_queryset(request, queryset, view)
         return filtered
+
+
+def _refuse_empty(request: Any, filters: dict[str, Any]) -> None:
+    """Raises ValidationError for an empty value where it is no text: django-filter would not filter at all."""
+    typed = (name for name, one in filters.items() if not isinstance(one, CharFilter) or "validators" in one.extra)
+    empty = {name: ["Must not be empty."] for name in typed if not request.query_params[name]}
+    if empty:
+        raise ValidationError(empty)
 
 
 class TrueFalseField(forms.Field):
