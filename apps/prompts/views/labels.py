@@ -12,7 +12,7 @@ from rest_framework.response import Response
 from apps.organizations.models import Organization
 from apps.prompts import serializers as shapes
 from apps.prompts import services
-from apps.prompts.models import LABEL, Prompt, PromptLabelEvent, PromptVersion, is_label
+from apps.prompts.models import LABEL, LABEL_LENGTH, LABEL_PATTERN, Prompt, PromptLabelEvent, PromptVersion, is_label
 from apps.prompts.serializers import MAX_VERSION
 from apps.users.tenancy import TenantViewSet
 from everquant.api.conditional import etag_of, require_match
@@ -22,6 +22,12 @@ from everquant.api.pagination import integer_parameter
 HISTORY_LENGTH = 100
 
 
+_LABEL = OpenApiParameter(
+    "label", {"type": "string", "maxLength": LABEL_LENGTH, "pattern": f"^{LABEL_PATTERN}$"}, OpenApiParameter.PATH
+)
+
+
+@extend_schema(parameters=[_LABEL])
 class PromptLabelViewSet(TenantViewSet):
     queryset = Prompt.objects.all()
     serializer_class = shapes.LabelSerializer

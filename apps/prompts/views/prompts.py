@@ -194,10 +194,11 @@ class PromptViewSet(ResourceViewSet):
     def export(self, request: Request) -> Response:
         """Prompts with all versions and labels as one document that `import` takes."""
         prompts = cast("Any", self.get_queryset()).order_by("slug", "id")
-        if "folder" in request.query_params:
-            prompts = prompts.in_folder(request.query_params["folder"])
-        if "tag" in request.query_params:
-            prompts = prompts.filter(tags__contains=[request.query_params["tag"]])
+        folder, tag = _text_parameter(request, "folder", SLUG_LENGTH), _text_parameter(request, "tag", TAG_LENGTH)
+        if folder:
+            prompts = prompts.in_folder(folder)
+        if tag:
+            prompts = prompts.filter(tags__contains=[tag])
         return Response(services.export_prompts(prompts[: MAX_PROMPTS + 1]))
 
     @transaction.atomic
@@ -228,6 +229,13 @@ def _label_parameter(request: Request) -> str | None:
     if label is not None and not is_label(label):
         raise ValidationError({"label": [str(LABEL.message)]})
     return label
+
+
+def _text_parameter(request: Request, name: str, longest: int) -> str:
+    text: str = request.query_params.get(name, "")
+    if len(text) > longest:
+        raise ValidationError({name: [f"At most {longest} characters."]})
+    return text
 
 
 def _ready(request: Request, answer: published.Answer) -> HttpResponse:
