@@ -4,6 +4,7 @@ from typing import Any
 
 import django_filters
 from django.db.models import Q
+from drf_spectacular.utils import extend_schema_field
 
 from apps.executions.models import UNIT_ID_LENGTH, Execution, ExecutionQuerySet, Source, Status
 from everquant.api.filters import TrueFalseFilter
@@ -11,14 +12,21 @@ from everquant.api.filters import TrueFalseFilter
 _MOST = 2**31 - 1
 
 
-def _count_filter(field: str, lookup: str) -> django_filters.NumberFilter:
-    return django_filters.NumberFilter(
-        field_name=field, lookup_expr=lookup, min_value=0, max_value=_MOST, decimal_places=0
+def _count_filter(field: str, lookup: str, lowest: int = 0) -> Any:
+    one = django_filters.NumberFilter(
+        field_name=field, lookup_expr=lookup, min_value=lowest, max_value=_MOST, decimal_places=0
     )
+    return extend_schema_field({"type": "integer", "minimum": lowest, "maximum": _MOST})(one)
 
 
-def _cost_filter(lookup: str) -> django_filters.NumberFilter:
-    return django_filters.NumberFilter(field_name="cost_usd", lookup_expr=lookup, min_value=0, max_value=10**12)
+def _cost_filter(lookup: str) -> Any:
+    one = django_filters.NumberFilter(field_name="cost_usd", lookup_expr=lookup, min_value=0, max_value=10**12)
+    return extend_schema_field({"type": "number", "minimum": 0, "maximum": 10**12})(one)
+
+
+def _text_filter(longest: int, **options: Any) -> Any:
+    schema = {"type": "string", "maxLength": longest, "pattern": r"^[^\u0000]*$"}
+    return extend_schema_field(schema)(django_filters.CharFilter(max_length=longest, **options))
 
 
 class ExecutionFilter(django_filters.FilterSet):
@@ -29,14 +37,14 @@ class ExecutionFilter(django_filters.FilterSet):
     is_streamed = TrueFalseFilter()
     prompt_id = django_filters.UUIDFilter()
     prompt_version_id = django_filters.UUIDFilter()
-    version_number = django_filters.NumberFilter(min_value=1, max_value=_MOST, decimal_places=0)
+    version_number = _count_filter("version_number", "exact", lowest=1)
     model_id = django_filters.UUIDFilter()
-    provider_model = django_filters.CharFilter(max_length=200)
+    provider_model = _text_filter(200)
     created_by = django_filters.UUIDFilter(field_name="created_by_id")
     api_key_id = django_filters.UUIDFilter()
-    unit_id = django_filters.CharFilter(max_length=UNIT_ID_LENGTH, method="with_unit")
-    finish_reason = django_filters.CharFilter(max_length=32)
-    error_code = django_filters.CharFilter(max_length=40)
+    unit_id = _text_filter(UNIT_ID_LENGTH, method="with_unit")
+    finish_reason = _text_filter(32)
+    error_code = _text_filter(40)
     min_cost_usd = _cost_filter("gte")
     max_cost_usd = _cost_filter("lte")
     min_latency_ms = _count_filter("latency_ms", "gte")
@@ -44,7 +52,7 @@ class ExecutionFilter(django_filters.FilterSet):
     min_attempt_count = _count_filter("attempt_count", "gte")
     created_after = django_filters.IsoDateTimeFilter(method="from_time", label="At this time or later.")
     created_before = django_filters.IsoDateTimeFilter(method="before_time", label="Before this time.")
-    metadata = django_filters.CharFilter(method="with_metadata", max_length=500)
+    metadata = _text_filter(500, method="with_metadata")
 
     class Meta:
         model = Execution

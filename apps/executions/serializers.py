@@ -168,7 +168,7 @@ class ExecutionSerializer(ExecutionSummarySerializer):
 _VALUE = {"oneOf": [{"type": "number"}, {"type": "boolean"}, {"type": "string"}]}
 _NEW_VALUE = {
     "oneOf": [
-        {"type": "number", "minimum": -1e300, "maximum": 1e300},
+        {"type": "number", "minimum": -1e18, "maximum": 1e18},
         {"type": "boolean"},
         {"type": "string", "minLength": 1, "maxLength": MAX_TEXT_SCORE, "pattern": r"^[^\u0000]*$"},
     ]
@@ -180,13 +180,13 @@ class ScoreValueField(serializers.Field[Any, Any, Any, Any]):
     default_error_messages = {
         "type": "Must be a number, a boolean or a string.",
         "length": f"Must have 1 to {MAX_TEXT_SCORE} characters.",
-        "range": "Must be between -1e300 and 1e300.",
+        "range": "Must be between -1e18 and 1e18.",
     }
 
     def to_internal_value(self, data: Any) -> Any:
         if isinstance(data, str) and not 1 <= len(data) <= MAX_TEXT_SCORE:
             self.fail("length")
-        if isinstance(data, float) and not -1e300 <= data <= 1e300:
+        if isinstance(data, float) and not -1e18 <= data <= 1e18:
             self.fail("range")
         if not isinstance(data, str | bool | int | float):
             self.fail("type")

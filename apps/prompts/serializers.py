@@ -365,7 +365,13 @@ class PromptInputExtension(OpenApiSerializerExtension):
         if not self.target.partial:
             null = {"type": "null"}
             schema["oneOf"] = [
-                {"required": ["content"], "properties": {"content": {"type": "string"}, "messages": null}},
-                {"required": ["messages"], "properties": {"messages": {"type": "array"}, "content": null}},
+                {
+                    "required": ["content"],
+                    "properties": {"content": {"type": "string"}, "messages": null, "type": {"const": "text"}},
+                },
+                {
+                    "required": ["messages"],
+                    "properties": {"messages": {"type": "array"}, "content": null, "type": {"const": "chat"}},
+                },
             ]
         return schema

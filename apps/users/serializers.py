@@ -3,6 +3,7 @@
 from typing import Any
 
 from django.core.validators import RegexValidator
+from drf_spectacular.utils import extend_schema_field
 from rest_framework import serializers
 
 from apps.organizations.models import Organization
@@ -264,6 +265,11 @@ class RoleTableSerializer(StrictSerializer):
     permissions = serializers.ListField(child=serializers.CharField(), read_only=True)
 
 
+@extend_schema_field({"type": "object", "additionalProperties": {"type": "array"}})
+class ChangesField(serializers.JSONField):
+    pass
+
+
 class AuditEntrySerializer(StrictSerializer):
     id = StrictUUIDField(read_only=True)
     organization_id = StrictUUIDField(read_only=True)
@@ -271,8 +277,7 @@ class AuditEntrySerializer(StrictSerializer):
     object_type = serializers.CharField(read_only=True, help_text="App and model, such as users.membership.")
     object_id = serializers.CharField(source="object_pk", read_only=True)
     object_name = serializers.CharField(source="object_repr", read_only=True)
-    changes = serializers.DictField(
-        child=serializers.ListField(child=serializers.JSONField(allow_null=True)),
+    changes = ChangesField(
         read_only=True,
         allow_null=True,
         help_text="Field → its old and its new value; secrets are masked.",

@@ -74,7 +74,7 @@ class SearchBackend(BaseFilterBackend):
         fields = getattr(view, "search_fields", None)
         if not fields:
             return []
-        pattern = r"^\s*(\S+\s+){0," + str(MAX_SEARCH_WORDS - 1) + r"}\S*\s*$"
+        pattern = r"^\s*([^\s\u0000]+\s+){0," + str(MAX_SEARCH_WORDS - 1) + r"}[^\s\u0000]*\s*$"
         return [
             {
                 "name": "search",

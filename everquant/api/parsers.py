@@ -12,7 +12,7 @@ _MAX_INTEGER = 2**63 - 1
 
 class StrictJSONParser(BaseParser):
     """UTF-8 JSON. Refused with a 400: NUL characters, lone surrogates, nesting deeper than 64, NaN and Infinity,
-    integers beyond 64 bits."""
+    whole numbers beyond 64 bits (`jsonb` gives 1e20 back as an integer that orjson cannot write)."""
 
     media_type = "application/json"
 
@@ -42,5 +42,5 @@ def check_json(data: Any) -> None:
                 if isinstance(key, str) and "\x00" in key:
                     raise ValidationError({path: ["NUL characters are not allowed in names."]})
                 stack.append((child, f"{path}.{key}" if path else str(key), depth + 1))
-        elif isinstance(value, int) and not isinstance(value, bool) and abs(value) > _MAX_INTEGER:
-            raise ValidationError({path: ["Integers may have 64 bits at most."]})
+        elif isinstance(value, int | float) and abs(value) > _MAX_INTEGER:
+            raise ValidationError({path: ["Numbers may have 64 bits at most before the point."]})
