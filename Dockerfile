@@ -6,6 +6,7 @@ WORKDIR /app
 COPY pyproject.toml uv.lock ./
 RUN uv sync --frozen --no-default-groups --no-cache
 COPY . .
+RUN .venv/bin/python -m compileall -q apps everquant
 # Production's settings want secrets; these live for this one command.
 RUN secret() { .venv/bin/python -c 'import secrets; print(secrets.token_urlsafe(48))'; }; \
     ENVIRONMENT=production ALLOWED_HOSTS=localhost \
