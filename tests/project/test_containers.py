@@ -231,6 +231,7 @@ def built(request: pytest.FixtureRequest) -> Iterator[Path]:
     shutil.rmtree(path)
 
 
+@pytest.mark.timeout(300)
 def test_image_serves_in_production(built: Path) -> None:
     """migrate and web as the compose file starts them, with servers and secrets of this test, writing to /tmp only."""
     data = built.with_name(f"{built.name}-data")

@@ -21,6 +21,8 @@ import requests
 from tests.project.processes import commands, descendants, is_alive, wait_until
 
 CHECKOUT = Path(__file__).resolve().parents[2]
+# Each run starts five processes of ours and two servers; on a loaded machine that takes its time.
+pytestmark = pytest.mark.timeout(300)
 INHERITED = ("PATH", "HOME", "LANG", "TMPDIR", "VIRTUAL_ENV")
 
 
