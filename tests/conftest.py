@@ -20,6 +20,9 @@ from apps.organizations.models import Organization
 from apps.users.models import Membership, User
 from apps.users.permissions import Role
 from everquant import cache as cache_module
+from tests.contract import check_answers
+
+pytest_plugins = ["tests.upstream.fixtures"]
 
 PASSWORD = "correct horse battery"
 
@@ -32,6 +35,13 @@ def pytest_configure(config: pytest.Config) -> None:
 def pytest_unconfigure(config: pytest.Config) -> None:
     if settings.EMBEDDED is not None and not hasattr(config, "workerinput"):
         settings.EMBEDDED.stop()
+
+
+@pytest.fixture(autouse=True, scope="session")
+def _answers_are_as_described() -> Iterator[None]:
+    with pytest.MonkeyPatch.context() as patch:
+        check_answers(patch)
+        yield
 
 
 @pytest.fixture(autouse=True)

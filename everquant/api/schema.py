@@ -259,9 +259,12 @@ def _error_schema() -> dict[str, Any]:
 
 def _error_response(status: str, code: str) -> dict[str, Any]:
     own = {"401": {"WWW-Authenticate"}, "429": {"Retry-After"}, "503": {"Retry-After"}}.get(status, set())
+    headers = _headers({"X-Request-ID", *_RATE_LIMITS, *own})["headers"]
+    if status == "412":
+        headers["ETag"] = _header("What the object's ETag is now.", {"type": "string"}, required=False)
     of_this_code = {"properties": {"error": {"properties": {"code": {"const": code}}}}}
     return {
         "description": code.replace("_", " ").capitalize(),
-        **_headers({"X-Request-ID", *_RATE_LIMITS, *own}),
+        "headers": headers,
         "content": {_JSON: {"schema": {"allOf": [{"$ref": "#/components/schemas/Error"}, of_this_code]}}},
     }
