@@ -63,7 +63,7 @@ class TokenField(StrictCharField):
 
 class UserSerializer(StrictSerializer):
     id = StrictUUIDField(read_only=True)
-    email = serializers.EmailField(read_only=True)
+    email = serializers.CharField(read_only=True)
     name = serializers.CharField(read_only=True)
 
     class Meta:
@@ -168,7 +168,7 @@ class MemberSerializer(StrictSerializer):
 
     id = StrictUUIDField(source="user_id", read_only=True)
     organization_id = StrictUUIDField(read_only=True)
-    email = serializers.EmailField(read_only=True)
+    email = serializers.CharField(read_only=True)
     name = serializers.CharField(read_only=True)
     role = serializers.ChoiceField(choices=Role.choices, required=False)
     is_active = StrictBooleanField(required=False)
