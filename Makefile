@@ -1,7 +1,7 @@
 # `make up` runs EverQuant on this machine, `make test` tests it; both need only Python 3.11 or newer.
 SHELL := /bin/sh
 .DEFAULT_GOAL := help
-.PHONY: help up test lint format bench openapi clean check-production check-openapi
+.PHONY: help up test lint format bench fuzz openapi clean check-production check-openapi
 
 UV := $(or $(shell command -v uv 2>/dev/null),.uv/bin/uv)
 BIN := .venv/bin
@@ -17,6 +17,7 @@ help:
 	@echo "make lint     formatting, lints, types, import chain, migrations, production checks, OpenAPI"
 	@echo "make format   format and fix what can be fixed"
 	@echo "make bench    measure against a plain reference on this machine"
+	@echo "make fuzz     try every operation against openapi.yaml for ten minutes (FUZZ_S=600)"
 	@echo "make openapi  write openapi.yaml anew"
 	@echo "make clean    remove caches (your data in .everquant stays)"
 
@@ -69,6 +70,9 @@ openapi: $(SYNCED)
 
 bench: $(SYNCED)
 	$(PYTHON) -m benchmarks
+
+fuzz: $(SYNCED)
+	$(PYTHON) -m benchmarks.fuzz $(or $(FUZZ_S),600)
 
 clean:
 	find . \( -name .venv -o -name .uv -o -name .git -o -name .everquant \) -prune -o -name __pycache__ -type d -exec rm -rf {} +
