@@ -1,5 +1,6 @@
 """Filters, search and ordering, each refusing what it does not know."""
 
+import re
 from functools import reduce
 from operator import and_, or_
 from typing import Any
@@ -14,6 +15,7 @@ from rest_framework.filters import BaseFilterBackend
 
 MAX_PARAMETER_LENGTH = 1000
 MAX_SEARCH_WORDS = 10
+_WORD = re.compile(r"[^ \t\n\r\f\v]+")  # Unicode's spaces differ from one language's regex to another's
 
 
 class StrictFilterBackend(DjangoFilterBackend):
@@ -35,7 +37,7 @@ class StrictFilterBackend(DjangoFilterBackend):
 
 def _refuse_empty(request: Any, filters: dict[str, Any]) -> None:
     """Raises ValidationError for an empty value where it is no text: django-filter would not filter at all."""
-    typed = (name for name, one in filters.items() if not isinstance(one, CharFilter) or "validators" in one.extra)
+    typed = (name for name, one in filters.items() if not isinstance(one, CharFilter))
     empty = {name: ["Must not be empty."] for name in typed if not request.query_params[name]}
     if empty:
         raise ValidationError(empty)
@@ -62,7 +64,7 @@ class SearchBackend(BaseFilterBackend):
 
     def filter_queryset(self, request: Any, queryset: QuerySet[Any], view: Any) -> QuerySet[Any]:
         fields = getattr(view, "search_fields", None)
-        words = request.query_params.get("search", "").split()
+        words = _WORD.findall(request.query_params.get("search", ""))
         if not fields or not words:
             return queryset
         if len(words) > MAX_SEARCH_WORDS:
@@ -74,7 +76,8 @@ class SearchBackend(BaseFilterBackend):
         fields = getattr(view, "search_fields", None)
         if not fields:
             return []
-        pattern = r"^\s*([^\s\u0000]+\s+){0," + str(MAX_SEARCH_WORDS - 1) + r"}[^\s\u0000]*\s*$"
+        space, word = r"[ \t\n\r\f\v]", r"[^ \t\n\r\f\v\u0000]"
+        pattern = rf"^{space}*({word}+{space}+){{0,{MAX_SEARCH_WORDS - 1}}}{word}*{space}*$"
         return [
             {
                 "name": "search",

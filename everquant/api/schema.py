@@ -91,6 +91,14 @@ class EnvelopeSchema(AutoSchema):
         status = "201" if self.view.action == "create" else "200"
         return {status: serializer(many=many, context={"request": None}) if serializer else None}
 
+    def _insert_field_validators(self, field: Any, schema: dict[str, Any]) -> None:
+        """Takes back the `oneOf` of text and no text, of which empty text would be both."""
+        super()._insert_field_validators(field, schema)
+        inner = next(iter(schema.get("oneOf", [])), {})
+        if inner.get("pattern") == _ANY_TEXT:
+            schema.pop("oneOf")
+            schema.update(inner)
+
     def get_filter_backends(self) -> Any:
         """Filters are the list's, whatever else answers with pages."""
         return super().get_filter_backends() if self.view.action == "list" else []
@@ -262,6 +270,8 @@ def _error_response(status: str, code: str) -> dict[str, Any]:
     headers = _headers({"X-Request-ID", *_RATE_LIMITS, *own})["headers"]
     if status == "412":
         headers["ETag"] = _header("What the object's ETag is now.", {"type": "string"}, required=False)
+    if status == "409":
+        headers["Location"] = _header("Where to read what runs under the same key.", {"type": "string"}, required=False)
     of_this_code = {"properties": {"error": {"properties": {"code": {"const": code}}}}}
     return {
         "description": code.replace("_", " ").capitalize(),

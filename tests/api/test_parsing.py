@@ -15,7 +15,7 @@ from everquant.api.parsers import MAX_DEPTH, StrictJSONParser
 from everquant.db import uuid7
 
 JSON_VALUES = st.recursive(
-    st.none() | st.booleans() | st.integers(-(2**53), 2**53) | st.floats(allow_nan=False, allow_infinity=False)
+    st.none() | st.booleans() | st.integers(-(2**53), 2**53) | st.floats(-(2.0**53), 2.0**53)
     | st.text(st.characters(exclude_characters="\x00", exclude_categories=["Cs"])),
     lambda children: st.lists(children, max_size=4)
     | st.dictionaries(
