@@ -94,7 +94,7 @@ class EnvelopeSchema(AutoSchema):
     def _insert_field_validators(self, field: Any, schema: dict[str, Any]) -> None:
         """Takes back the `oneOf` of text and no text, of which empty text would be both."""
         super()._insert_field_validators(field, schema)
-        inner = next(iter(schema.get("oneOf", [])), {})
+        inner: dict[str, Any] = next(iter(schema.get("oneOf", [])), {})
         if inner.get("pattern") == _ANY_TEXT:
             schema.pop("oneOf")
             schema.update(inner)
@@ -126,7 +126,7 @@ class EnvelopeSchema(AutoSchema):
         many = re.sub(r"s (?=\w)", " ", many).replace("api", "API")
         return _SUMMARIES[self.view.action].format(many=many, one=many.removesuffix("s"))
 
-    def get_description(self) -> str:
+    def get_description(self) -> str:  # type: ignore[override] # as spectacular has it, not as DRF
         """The action's docstring, else the viewset's own, and the permission that is needed."""
         doc = getattr(self.view, self.view.action).__doc__ or vars(type(self.view)).get("__doc__") or ""
         permission = self._permission()

@@ -48,6 +48,7 @@ def test_arbitrary_bytes_are_read_or_refused(body):
         (b'{"name": "a\\u0000b"}', "name"),
         (b'{"list": [{"x": "\\u0000"}]}', "list.0.x"),
         (b'{"n": 18446744073709551615}', "n"),
+        (b'{"n": [1e20]}', "n.0"),
         (b'{"a":' * (MAX_DEPTH + 1) + b"1" + b"}" * (MAX_DEPTH + 1), None),
     ],
 )
