@@ -54,7 +54,7 @@ def prompt_with_model(stack: Stack, token: str) -> dict[str, Any]:
         token,
     )
     model = stack.call(
-        "POST", "/models", {"name": "bench", "provider_id": provider["id"], "provider_model": "gpt-4o-mini"}, token
+        "POST", "/models", {"slug": "bench", "provider_id": provider["id"], "provider_model_name": "gpt-4o-mini"}, token
     )
     content = "Hello, {{name}}!"
     body = {"slug": "bench", "name": "Bench", "type": "text", "content": content, "model_id": model["id"]}

@@ -48,8 +48,8 @@ def wrk(
     sockets = re.search(r"Socket errors: connect (\d+), read (\d+), write (\d+), timeout (\d+)", output)
     return Rate(
         float(_one(r"Requests/sec:\s+([\d.]+)", output)),
-        _milliseconds(_one(r"50%\s+(\S+)", output)),
-        _milliseconds(_one(r"99%\s+(\S+)", output)),
+        _milliseconds(_one(r"\n\s+50%\s+(\S+)", output)),
+        _milliseconds(_one(r"\n\s+99%\s+(\S+)", output)),
         (int(failed[1]) if failed else 0) + (sum(map(int, sockets.groups())) if sockets else 0),
     )
 

@@ -4,16 +4,18 @@ import contextlib
 import http.client
 import json
 import os
+import shutil
 import signal
 import socket
 import subprocess
 import sys
-import tempfile
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+
+from everquant.embedded import default_data_dir
 
 ROOT = Path(__file__).resolve().parents[1]
 PASSWORD = "benchmark password 1"
@@ -96,10 +98,10 @@ class Stack:
 @contextlib.contextmanager
 def running_stack(*, upstream_delay_ms: int = 0, **environment: str) -> Iterator[Stack]:
     """PostgreSQL, Valkey, web and an upstream that answers after a delay; all of it gone after the block."""
-    with tempfile.TemporaryDirectory(prefix="everquant-bench-", dir="/var/tmp") as folder:
+    with data_folder() as folder:
         port, upstream_port = free_port(), free_port()
         env = {
-            "EVERQUANT_DATA_DIR": str(Path(folder) / "data"),
+            "EVERQUANT_DATA_DIR": str(folder),
             "ALLOW_PRIVATE_PROVIDER_URLS": "true",
             "DEMO_PASSWORD": PASSWORD,
             "PORT": str(port),
@@ -117,6 +119,16 @@ def running_stack(*, upstream_delay_ms: int = 0, **environment: str) -> Iterator
                 start_s = wait_for(port, "/healthz")
                 time.sleep(1)
                 yield Stack(port, upstream_port, web.pid, start_s, memory_mib(web.pid), env)
+
+
+@contextlib.contextmanager
+def data_folder() -> Iterator[Path]:
+    """A place that the embedded servers' user can enter, emptied afterwards."""
+    folder = default_data_dir(ROOT) / f"benchmark-{os.getpid()}"
+    try:
+        yield folder
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
 
 
 @contextlib.contextmanager

@@ -12,6 +12,7 @@ import pytest
 from django.conf import settings
 from django.core.cache import caches
 from django.db import connection
+from django.test import TestCase
 from procrastinate.contrib.django import app
 from procrastinate.contrib.django.models import ProcrastinateJob
 from rest_framework.test import APIClient
@@ -105,6 +106,14 @@ def run_jobs(db: Any) -> RunJobs:
     return run
 
 
+class Client(APIClient):
+    """Does after each request what the request promised for its commit: the test's own transaction never commits."""
+
+    def request(self, **kwargs: Any) -> Any:
+        with TestCase.captureOnCommitCallbacks(execute=True):
+            return super().request(**kwargs)
+
+
 @dataclass(frozen=True)
 class Person:
     """A member of an organization and a client that is signed in as them."""
@@ -124,7 +133,7 @@ def sign_in() -> SignIn:
 
     def client_for(membership: Membership) -> APIClient:
         tokens = start_session(membership=membership)
-        return APIClient(HTTP_AUTHORIZATION=f"Bearer {tokens.access}", raise_request_exception=False)
+        return Client(HTTP_AUTHORIZATION=f"Bearer {tokens.access}", raise_request_exception=False)
 
     return client_for
 
@@ -163,4 +172,4 @@ def outsider(db: Any, sign_in: SignIn) -> Person:
 
 @pytest.fixture
 def anonymous() -> APIClient:
-    return APIClient(raise_request_exception=False)
+    return Client(raise_request_exception=False)

@@ -161,7 +161,7 @@ class ScoreViewSet(ListMixin, CreateMixin, TenantViewSet):
     def refine(self, queryset: Any) -> Any:
         return queryset.of(self.kwargs["pk"])
 
-    def list(self, request: Request, *args: Any, **kwargs: Any) -> Response:
+    def list(self, request: Request, *args: Any, **kwargs: Any) -> HttpResponseBase:
         self._execution()
         return super().list(request, *args, **kwargs)
 

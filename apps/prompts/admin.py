@@ -7,7 +7,6 @@ from django.http import HttpRequest
 from unfold.admin import ModelAdmin, TabularInline
 
 from apps.prompts.models import Prompt, PromptLabel, PromptLabelEvent, PromptVersion
-from apps.prompts.published import forget
 
 
 class ReadOnly:
@@ -72,10 +71,6 @@ class PromptAdmin(ModelAdmin):
 
     def has_delete_permission(self, request: HttpRequest, obj: Prompt | None = None) -> bool:
         return False
-
-    def save_model(self, request: HttpRequest, obj: Prompt, form: Any, change: bool) -> None:
-        super().save_model(request, obj, form, change)
-        forget(obj.organization_id)
 
 
 @admin.register(PromptVersion)

@@ -1,10 +1,13 @@
-"""What programs read: one resolved version, or all of a label, as ready bytes under the organization's epoch."""
+"""Answers that are read often, as ready bytes under the organization's epoch; and what a version or label names."""
 
+from collections.abc import Callable
 from typing import Any
 from uuid import UUID
 
-from apps.prompts.models import PRODUCTION, Prompt, PromptVersion
-from everquant.api.conditional import etag_of_bytes
+from django.db.models.signals import post_delete, post_save
+
+from apps.prompts.models import PRODUCTION, Prompt, PromptLabel, PromptVersion
+from everquant.api.conditional import etag_of, etag_of_bytes
 from everquant.api.envelope import dumps, envelope
 from everquant.api.errors import NotFound
 from everquant.cache import EpochCache
@@ -31,14 +34,40 @@ def forget(organization_id: UUID) -> None:
     _cache.invalidate(str(organization_id))
 
 
+def connect_invalidation() -> None:
+    """Called once at start: whatever path changes these rows (API, admin, command), the cache learns of it.
+
+    Versions are immutable, and a new one is followed by its prompt, whose current version it becomes.
+    """
+    for signal in (post_save, post_delete):
+        for model in (Prompt, PromptLabel):
+            signal.connect(_on_change, sender=model, dispatch_uid=f"published.{model.__name__}")
+
+
+def _on_change(instance: Prompt | PromptLabel, **_: Any) -> None:
+    forget(instance.organization_id)
+
+
 def slug_key(slug: str, version: int | str | None, label: str | None) -> str:
     """Under which an answer of the read by slug is remembered."""
     return f"slug:{slug}:{version or ''}:{label or ''}"
 
 
 def names(organization_id: UUID, key: str) -> tuple[str, str]:
-    """What `read` reads, for `everquant.cache.prefetch`."""
+    """What `remember` reads, for `everquant.cache.prefetch`."""
     return _cache.names(str(organization_id), key)
+
+
+def remember(organization_id: UUID, key: str | None, load: Callable[[], Any], *, tags_data: bool = False) -> Answer:
+    """The answer under this key, made of what `load` reads when it is not remembered; never is without a key.
+
+    Its ETag is of the whole body, or with `tags_data` of the data alone, as writes answer and `If-Match` compares it.
+    """
+    answer, epoch = read(organization_id, key) if key else (None, None)
+    if answer is None:
+        data = load()
+        answer = store(organization_id, key or "", data, epoch, etag=etag_of(data) if tags_data else None)
+    return answer
 
 
 def read(organization_id: UUID, key: str) -> tuple[Answer | None, bytes | None]:
@@ -49,10 +78,10 @@ def read(organization_id: UUID, key: str) -> tuple[Answer | None, bytes | None]:
     return Answer(entry[_ETAG_LENGTH:], entry[:_ETAG_LENGTH].decode()), epoch
 
 
-def store(organization_id: UUID, key: str, data: Any, epoch: bytes | None) -> Answer:
+def store(organization_id: UUID, key: str, data: Any, epoch: bytes | None, *, etag: str | None = None) -> Answer:
     """The answer made of `data`, remembered under the epoch that was read before the data."""
     body = dumps(envelope(data))
-    answer = Answer(body, etag_of_bytes(body))
+    answer = Answer(body, etag or etag_of_bytes(body))
     if len(body) <= LARGEST_CACHED:
         _cache.store(str(organization_id), key, answer.etag.encode() + body, epoch)
     return answer

@@ -5,6 +5,7 @@ from typing import Any, ClassVar, cast
 from django.db import transaction
 from django.db.models import QuerySet
 from django.http import Http404
+from django.http.response import HttpResponseBase
 from rest_framework.request import Request
 from rest_framework.response import Response
 
@@ -117,13 +118,13 @@ class TenantViewSet(PermissionViewSet):
 
 
 class ListMixin:
-    def list(self: Any, request: Request, *args: Any, **kwargs: Any) -> Response:
+    def list(self: Any, request: Request, *args: Any, **kwargs: Any) -> HttpResponseBase:
         page = self.paginate_queryset(self.filter_queryset(self.get_queryset()))
         return self.get_paginated_response(self.represent(page, many=True))
 
 
 class RetrieveMixin:
-    def retrieve(self: Any, request: Request, *args: Any, **kwargs: Any) -> Response:
+    def retrieve(self: Any, request: Request, *args: Any, **kwargs: Any) -> HttpResponseBase:
         return self.answer(self.get_object())
 
 

@@ -5,9 +5,6 @@ import pytest
 from apps.models.models import Capability, LLMModel, ModelFallback
 from apps.models.services import create_model, create_provider
 from tests.conftest import Person
-from tests.upstream.fixtures import upstream, upstream_server
-
-__all__ = ["upstream", "upstream_server"]
 
 PROMPTS = "/api/v1/prompts"
 EXECUTIONS = "/api/v1/executions"

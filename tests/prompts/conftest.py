@@ -1,5 +1,4 @@
 import pytest
-from django.db import connection
 
 URL = "/api/v1/prompts"
 GREETING = {"slug": "greetings/hello", "name": "Hello", "content": "Hello, {{name}}!"}
@@ -8,13 +7,6 @@ CHAT = {
     "name": "Reply",
     "messages": [{"role": "system", "content": "Be kind."}, {"role": "user", "content": "{{question}}"}],
 }
-
-
-@pytest.fixture(scope="session", autouse=True)
-def _no_stray_audit_table(django_db_setup, django_db_blocker):
-    """auditlog's own table, unused as its model is swapped, refers to users and keeps Django from emptying them."""
-    with django_db_blocker.unblock(), connection.cursor() as cursor:
-        cursor.execute("DROP TABLE IF EXISTS auditlog_logentry")
 
 
 @pytest.fixture

@@ -5,7 +5,6 @@ from django.db import transaction
 from apps.organizations.models import Organization
 from apps.prompts.models import Prompt, PromptLabel, PromptLabelEvent, PromptVersion
 from apps.prompts.promotion import LabelMove, check_promotion
-from apps.prompts.published import forget
 from apps.users.models import User
 from everquant.api.errors import Conflict, Forbidden, NotFound
 from everquant.db import lock_for_update
@@ -104,4 +103,3 @@ def _record(
         reason=reason,
         created_by=moved_by,
     )
-    forget(prompt.organization_id)

@@ -11,7 +11,6 @@ from django.db import IntegrityError, transaction
 from django.utils.text import slugify
 
 from apps.prompts.models import SLUG_LENGTH, Prompt, PromptVersion
-from apps.prompts.published import forget
 from apps.prompts.services.definition import DEFAULTS, Definition, definition_of, type_of
 from apps.prompts.services.versions import create_version, new_version
 from apps.users.models import User
@@ -97,7 +96,6 @@ def update_prompt(
         for name, value in different.items():
             setattr(prompt, name, value)
         _save_with_slug(prompt, update_fields=[*different, "updated_at"])
-        forget(prompt.organization_id)
     return prompt
 
 
@@ -124,7 +122,6 @@ def duplicate_prompt(
 def delete_prompt(*, prompt: Prompt) -> None:
     """Take a prompt out of sight and out of service; its slug is free again."""
     prompt.soft_delete()
-    forget(prompt.organization_id)
 
 
 @transaction.atomic(savepoint=False)
@@ -133,7 +130,6 @@ def undelete_prompt(*, prompt: Prompt) -> Prompt:
     if prompt.is_deleted:
         prompt.deleted_at = None
         _save_with_slug(prompt, update_fields=["deleted_at", "updated_at"])
-        forget(prompt.organization_id)
     return prompt
 
 

@@ -5,7 +5,6 @@ from typing import Any, cast
 from django.db import transaction
 
 from apps.prompts.models import Prompt, PromptVersion
-from apps.prompts.published import forget
 from apps.prompts.services.definition import Definition, check_definition, definition_of
 from apps.users.models import User
 from everquant.api.envelope import dumps
@@ -54,7 +53,6 @@ def create_version(
     version.save(force_insert=True)
     prompt.current_version = version
     prompt.save_fields("current_version")
-    forget(prompt.organization_id)
     return version
 
 

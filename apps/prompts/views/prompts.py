@@ -6,6 +6,7 @@ from uuid import UUID
 
 from django.db import transaction
 from django.http import HttpResponse
+from django.http.response import HttpResponseBase
 from django.urls import reverse
 from drf_spectacular.utils import OpenApiParameter, extend_schema
 from rest_framework.exceptions import ValidationError
@@ -35,6 +36,7 @@ from everquant.api.errors import BadRequest, Conflict, NotFound
 from everquant.api.pagination import integer_parameter
 from everquant.api.serializers import EmptySerializer
 
+LONGEST_REMEMBERED_QUERY = 200
 _FIELDS = frozenset({"slug", "name", "description", "tags", "is_active"})
 _READS = frozenset({"list", "retrieve", "export", "render"})
 _LABEL_SCHEMA = {"type": "string", "maxLength": LABEL_LENGTH, "pattern": f"^{LABEL_PATTERN}$"}
@@ -66,7 +68,7 @@ class PromptViewSet(ResourceViewSet):
         "export": "prompts:read",
         "import_": "prompts:create",
     }
-    tagged_actions = ResourceViewSet.tagged_actions | {"undelete", "duplicate", "by_slug", "bundle"}
+    tagged_actions = ResourceViewSet.tagged_actions | {"list", "undelete", "duplicate", "by_slug", "bundle"}
     guarded_actions = ResourceViewSet.guarded_actions | {"undelete"}
     further_errors = {"update": (409,), "partial_update": (409,)}
     query_parameters = {
@@ -157,12 +159,36 @@ class PromptViewSet(ResourceViewSet):
             }
         )
 
-    def names_to_prefetch(self, organization_id: UUID) -> Iterable[str]:
-        if self.action != "by_slug":
-            return ()
+    def list(self, request: Request, *args: Any, **kwargs: Any) -> HttpResponseBase:
+        read: Any = super().list
+        return _ready(request, published.remember(self._organization_id, self._key(), lambda: read(request).data))
+
+    def retrieve(self, request: Request, *args: Any, **kwargs: Any) -> HttpResponseBase:
+        def load() -> Any:
+            return self.represent(self.get_object())
+
+        key = f"id:{self.kwargs['pk']}"
+        return _ready(request, published.remember(self._organization_id, key, load, tags_data=True))
+
+    @property
+    def _organization_id(self) -> UUID:
+        return self.principal.organization_id
+
+    def _key(self) -> str | None:
+        """Under which the answer to this read is remembered; None for searches, which are seldom asked twice."""
         query = self.request.query_params
-        key = published.slug_key(self.kwargs["slug"], query.get("version"), query.get("label"))
-        return published.names(organization_id, key)
+        if self.action == "by_slug":
+            return published.slug_key(self.kwargs["slug"], query.get("version"), query.get("label"))
+        if self.action == "retrieve":
+            return f"id:{self.kwargs['pk']}"
+        if self.action == "list" and "search" not in query:
+            text = self.request.META.get("QUERY_STRING", "")
+            return f"list:{text}" if len(text) <= LONGEST_REMEMBERED_QUERY else None
+        return None
+
+    def names_to_prefetch(self, organization_id: UUID) -> Iterable[str]:
+        key = self._key()
+        return published.names(organization_id, key) if key is not None else ()
 
     @extend_schema(parameters=[_LABEL, _VERSION])
     def by_slug(self, request: Request, slug: str) -> HttpResponse:
@@ -171,24 +197,23 @@ class PromptViewSet(ResourceViewSet):
             raise NotFound("No such object.")
         label = _label_parameter(request)
         version = integer_parameter(request, "version", 0, MAX_VERSION) or None
-        organization_id = self.principal.organization_id
-        key = published.slug_key(slug, version, label)
-        answer, epoch = published.read(organization_id, key)
-        if answer is None:
-            data = published.load_by_slug(organization_id, slug, version=version, label=label)
-            answer = published.store(organization_id, key, data, epoch)
-        return _ready(request, answer)
+        organization_id = self._organization_id
+
+        def load() -> Any:
+            return published.load_by_slug(organization_id, slug, version=version, label=label)
+
+        return _ready(request, published.remember(organization_id, published.slug_key(slug, version, label), load))
 
     @extend_schema(parameters=[_LABEL])
     def bundle(self, request: Request) -> HttpResponse:
         """Every active prompt with the label (`production` by default), in one answer."""
         label = _label_parameter(request) or PRODUCTION
-        organization_id = self.principal.organization_id
-        key = f"bundle:{label}"
-        answer, epoch = published.read(organization_id, key)
-        if answer is None:
-            answer = published.store(organization_id, key, published.load_bundle(organization_id, label), epoch)
-        return _ready(request, answer)
+        organization_id = self._organization_id
+
+        def load() -> Any:
+            return published.load_bundle(organization_id, label)
+
+        return _ready(request, published.remember(organization_id, f"bundle:{label}", load))
 
     @extend_schema(parameters=[_FOLDER, _TAG])
     def export(self, request: Request) -> Response:
