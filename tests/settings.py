@@ -26,3 +26,4 @@ for _name in ("default", "limits"):
 DATABASES["default"]["TEST"] = {"NAME": f"test_everquant_{os.getpid()}"}
 
 PASSWORD_HASHERS = ["tests.hashers.QuickArgon2Hasher"]
+WHITENOISE_AUTOREFRESH = True  # each test client makes the middlewares anew: no walk through all static files each time
