@@ -98,10 +98,10 @@ async def _many(port: int, path: str, body: bytes, token: str, count: int, ramp_
         try:
             reader, writer = await asyncio.open_connection("127.0.0.1", port)
             writer.write(request)
-            answer = await reader.read(-1)
+            answer = await _read_answer(reader)
             writer.close()
             status = int(answer[9:12]) if answer else 0
-        except OSError:
+        except (OSError, asyncio.IncompleteReadError):
             status, answer = 0, b""
         if b"text/event-stream" in answer and b"event: execution.completed" not in answer:
             status = -1
@@ -111,3 +111,16 @@ async def _many(port: int, path: str, body: bytes, token: str, count: int, ramp_
 
     await asyncio.gather(*(one(number) for number in range(count)))
     return waits
+
+
+async def _read_answer(reader: asyncio.StreamReader) -> bytes:
+    """Head and body of one answer, framed by its length or in chunks."""
+    head = await reader.readuntil(b"\r\n\r\n")
+    length = re.search(rb"(?i)content-length: (\d+)", head)
+    if length:
+        return head + await reader.readexactly(int(length[1]))
+    body = b""
+    while size := int(await reader.readuntil(b"\r\n"), 16):
+        body += await reader.readexactly(size)
+        await reader.readexactly(2)
+    return head + body

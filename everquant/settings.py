@@ -11,6 +11,7 @@ from urllib.parse import parse_qsl, unquote, urlsplit
 
 from cryptography.fernet import Fernet
 from django.core.exceptions import ImproperlyConfigured
+from django.urls import reverse_lazy
 from pydantic import Field, ValidationError, model_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
@@ -504,10 +505,50 @@ if IS_PRODUCTION:
 LOG_LEVEL = ENV.log_level
 LOGGING_CONFIG = None
 PROMETHEUS_MULTIPROC_DIR = ENV.prometheus_multiproc_dir
+ADMIN_PAGES = {
+    "Prompts": [
+        ("Prompts", "chat", "prompts_prompt"),
+        ("Versions", "history", "prompts_promptversion"),
+        ("Label history", "label", "prompts_promptlabelevent"),
+    ],
+    "Executions": [
+        ("Executions", "play_circle", "executions_execution"),
+        ("Scores", "thumbs_up_down", "executions_score"),
+    ],
+    "Models": [
+        ("Models", "neurology", "models_llmmodel"),
+        ("Providers", "cloud", "models_provider"),
+    ],
+    "People": [
+        ("Organizations", "domain", "organizations_organization"),
+        ("Users", "person", "users_user"),
+        ("Memberships", "group", "users_membership"),
+        ("Invitations", "mail", "users_invitation"),
+        ("API keys", "key", "users_apikey"),
+        ("Sign-ins", "login", "users_session"),
+    ],
+    "Operation": [
+        ("Audit log", "receipt_long", "users_auditentry"),
+        ("Jobs", "work_history", "procrastinate_procrastinatejob"),
+    ],
+}
 UNFOLD = {
     "SITE_TITLE": "EverQuant",
     "SITE_HEADER": "EverQuant",
     "SITE_URL": "/api/docs",
     "SHOW_HISTORY": True,
     "SHOW_VIEW_ON_SITE": False,
+    "SIDEBAR": {
+        "show_search": True,
+        "navigation": [
+            {
+                "title": title,
+                "items": [
+                    {"title": name, "icon": icon, "link": reverse_lazy(f"admin:{model}_changelist")}
+                    for name, icon, model in items
+                ],
+            }
+            for title, items in ADMIN_PAGES.items()
+        ],
+    },
 }

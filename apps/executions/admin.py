@@ -14,8 +14,9 @@ from django.utils.html import format_html, format_html_join
 from django.utils.safestring import SafeString
 from unfold.admin import ModelAdmin
 from unfold.contrib.filters.admin import RangeNumericFilter, TextFilter
+from unfold.decorators import display
 
-from apps.executions.models import Execution, ExecutionAttempt, Score
+from apps.executions.models import Execution, ExecutionAttempt, Score, Status
 from apps.organizations.models import Organization
 from apps.prompts.models import Prompt
 from everquant.api.envelope import dumps
@@ -26,6 +27,13 @@ _PERIODS = {
     "day": ("Last day", 24),
     "week": ("Last 7 days", 168),
     "month": ("Last 30 days", 720),
+}
+_STATUS_COLOURS = {
+    Status.SUCCEEDED: "success",
+    Status.FAILED: "danger",
+    Status.RUNNING: "info",
+    Status.QUEUED: "info",
+    Status.CANCELLED: "warning",
 }
 _ATTEMPT_COLUMNS = ("number", "provider_model", "status", "error_code", "error_message", "latency_ms", "first_token_ms")
 
@@ -88,9 +96,15 @@ def _pretty(value: Any) -> SafeString:
 @admin.register(Execution)
 class ExecutionAdmin(ReadOnlyAdmin):
     list_display = [
-        "id", "organization", "prompt", "version_number", "provider_model", "status", "error_code", "cost_usd",
-        "latency_ms", "created_at",
-    ]  # fmt: skip
+        "created_at",
+        "prompt_version",
+        "organization",
+        "provider_model",
+        "state",
+        "tokens",
+        "cost",
+        "latency",
+    ]
     list_filter = [PeriodFilter, "status", "source", PromptFilter, ("cost_usd", RangeNumericFilter)]
     list_filter_submit = True
     search_fields = ["id"]
@@ -156,6 +170,28 @@ class ExecutionAdmin(ReadOnlyAdmin):
     @admin.display
     def prompt(self, execution: Any) -> str:
         return str(execution.prompt_slug or execution.prompt_id or "")
+
+    @admin.display(description="prompt")
+    def prompt_version(self, execution: Any) -> str:
+        return f"{self.prompt(execution)} v{execution.version_number}" if execution.version_number else ""
+
+    @display(description="status", label=_STATUS_COLOURS)
+    def state(self, execution: Execution) -> tuple[str, str]:
+        return execution.status, execution.error_code or execution.get_status_display()
+
+    @admin.display
+    def tokens(self, execution: Execution) -> str:
+        """In and out; a dash where the provider did not say."""
+        parts = (execution.input_tokens, execution.output_tokens)
+        return " → ".join("-" if part is None else str(part) for part in parts)
+
+    @admin.display
+    def cost(self, execution: Execution) -> str:
+        return "unknown" if execution.cost_usd is None else f"${execution.cost_usd.normalize():f}"
+
+    @admin.display
+    def latency(self, execution: Execution) -> str:
+        return "" if execution.latency_ms is None else f"{execution.latency_ms} ms"
 
     @admin.display
     def messages(self, execution: Execution) -> SafeString:

@@ -132,6 +132,11 @@ def _catalog() -> "DataSnapshot":
     return get_snapshot()
 
 
+def load_catalog() -> None:
+    """Read the price catalog now; later calls find it in memory."""
+    _catalog()
+
+
 @dataclass(frozen=True, slots=True)
 class CatalogEntry:
     """A known model with its prices of today, before any tier."""
