@@ -22,7 +22,7 @@ def create(person, **changes):
     return person.client.post("/api/v1/prompts", {**PROMPT, **changes})
 
 
-def error_of(response, status, code):
+def check_error(response, status, code):
     """The error of an answer that must have this status and code in the envelope."""
     assert response.status_code == status, response.content
     body = orjson.loads(response.content)
@@ -48,7 +48,7 @@ class TestEnvelope:
 
     @pytest.mark.parametrize("path", ["/api/v1/nothing", "/api", "/api/v2/prompts", "/api/v1/prompts/not-a-uuid"])
     def test_an_unknown_path_is_a_json_404(self, editor, path):
-        error_of(editor.client.get(path), 404, "NOT_FOUND")
+        check_error(editor.client.get(path), 404, "NOT_FOUND")
 
     def test_an_unknown_path_elsewhere_is_not_json(self, client):
         response = client.get("/nothing")
@@ -57,12 +57,12 @@ class TestEnvelope:
 
     def test_a_wrong_method_is_405_and_says_what_is_allowed(self, editor):
         response = editor.client.delete("/api/v1/prompts")
-        error_of(response, 405, "METHOD_NOT_ALLOWED")
+        check_error(response, 405, "METHOD_NOT_ALLOWED")
         assert set(response["Allow"].replace(" ", "").split(",")) >= {"GET", "POST"}
 
     def test_without_a_credential_it_is_401_with_a_challenge(self, anonymous):
         response = anonymous.get("/api/v1/prompts")
-        error_of(response, 401, "UNAUTHORIZED")
+        check_error(response, 401, "UNAUTHORIZED")
         assert response["WWW-Authenticate"] == "Bearer"
 
     def test_a_crash_is_a_json_500_with_the_request_id_and_nothing_of_the_inside(self, editor):
@@ -71,7 +71,7 @@ class TestEnvelope:
             cursor.execute("SET CONSTRAINTS ALL IMMEDIATE")
             cursor.execute("ALTER TABLE prompts_prompt RENAME COLUMN description TO secret_inside")
         response = editor.client.get("/api/v1/prompts")
-        error = error_of(response, 500, "INTERNAL_SERVER_ERROR")
+        error = check_error(response, 500, "INTERNAL_SERVER_ERROR")
         assert error["request_id"] == response["X-Request-ID"]
         assert "secret_inside" not in response.content.decode()
         assert "prompts_prompt" not in response.content.decode()
@@ -84,7 +84,7 @@ class TestBodies:
     )
     def test_what_is_no_json_object_is_a_400(self, editor, body):
         response = editor.client.generic("POST", "/api/v1/prompts", body, content_type="application/json")
-        error_of(response, 400, "BAD_REQUEST")
+        check_error(response, 400, "BAD_REQUEST")
         assert Prompt.objects.count() == 0
 
     @pytest.mark.parametrize(
@@ -105,25 +105,25 @@ class TestBodies:
         ],
     )
     def test_a_wrong_field_is_named(self, editor, changes, path):
-        error = error_of(create(editor, **changes), 400, "BAD_REQUEST")
+        error = check_error(create(editor, **changes), 400, "BAD_REQUEST")
         assert any(name.split(".")[0] == path for name in error["details"]), error
         assert Prompt.objects.count() == 0
 
     def test_a_large_body_is_413(self, editor, settings):
         body = json.dumps({**PROMPT, "content": "x" * 10_000_000})
         response = editor.client.generic("POST", "/api/v1/prompts", body, content_type="application/json")
-        error_of(response, 413, "PAYLOAD_TOO_LARGE")
+        check_error(response, 413, "PAYLOAD_TOO_LARGE")
 
     def test_another_media_type_is_415(self, editor):
         response = editor.client.generic("POST", "/api/v1/prompts", "a=b", content_type="text/plain")
-        error_of(response, 415, "UNSUPPORTED_MEDIA_TYPE")
+        check_error(response, 415, "UNSUPPORTED_MEDIA_TYPE")
 
     def test_a_body_of_unknown_length_is_refused(self, editor):
         response = editor.client.generic(
             "POST", "/api/v1/prompts", b"", content_type="application/json", HTTP_TRANSFER_ENCODING="chunked",
             CONTENT_LENGTH="",
         )  # fmt: skip
-        error_of(response, 400, "BAD_REQUEST")
+        check_error(response, 400, "BAD_REQUEST")
 
 
 class TestQueryParameters:
@@ -143,11 +143,11 @@ class TestQueryParameters:
         ],
     )
     def test_what_is_wrong_is_named(self, editor, query, path):
-        error = error_of(editor.client.get("/api/v1/prompts", query), 400, "BAD_REQUEST")
+        error = check_error(editor.client.get("/api/v1/prompts", query), 400, "BAD_REQUEST")
         assert path in error["details"]
 
     def test_a_repeated_parameter_is_refused(self, editor):
-        error = error_of(editor.client.get("/api/v1/prompts?page=1&page=2"), 400, "BAD_REQUEST")
+        error = check_error(editor.client.get("/api/v1/prompts?page=1&page=2"), 400, "BAD_REQUEST")
         assert "page" in error["details"]
 
     def test_a_page_beyond_the_last_is_empty(self, editor):
@@ -181,7 +181,7 @@ class TestConditions:
             lambda: admin.client.put(path, PROMPT, HTTP_IF_MATCH=old),
             lambda: admin.client.delete(path, HTTP_IF_MATCH=old),
         ):
-            error_of(write(), 412, "PRECONDITION_FAILED")
+            check_error(write(), 412, "PRECONDITION_FAILED")
         assert Prompt.objects.get().name == "New"
         assert admin.client.delete(path, HTTP_IF_MATCH=changed["ETag"]).status_code == 204
 
@@ -201,11 +201,11 @@ class TestIdempotency:
 
     def test_the_same_key_with_another_request_is_409(self, editor):
         self.post(editor, "k1")
-        error_of(self.post(editor, "k1", name="Other"), 409, "CONFLICT")
+        check_error(self.post(editor, "k1", name="Other"), 409, "CONFLICT")
         assert Prompt.objects.count() == 1
 
     def test_a_failure_frees_the_key(self, editor):
-        error_of(self.post(editor, "k1", slug="Not A Slug"), 400, "BAD_REQUEST")
+        check_error(self.post(editor, "k1", slug="Not A Slug"), 400, "BAD_REQUEST")
         assert IdempotencyKey.objects.count() == 0
         assert self.post(editor, "k1").status_code == 201
 
@@ -215,7 +215,7 @@ class TestIdempotency:
 
     @pytest.mark.parametrize("key", ["", "a b", "é", "x" * 256])
     def test_a_key_that_is_none_is_named(self, editor, key):
-        error = error_of(self.post(editor, key), 400, "BAD_REQUEST")
+        error = check_error(self.post(editor, key), 400, "BAD_REQUEST")
         assert "Idempotency-Key" in error["details"]
 
     def test_the_kept_answer_is_not_readable_in_the_database(self, admin):
@@ -259,7 +259,7 @@ class TestLimits:
         statuses = [editor.client.get("/api/v1/prompts").status_code for _ in range(3)]
         assert statuses == [200, 200, 429]
         response = editor.client.get("/api/v1/prompts")
-        error_of(response, 429, "RATE_LIMITED")
+        check_error(response, 429, "RATE_LIMITED")
         assert 1 <= int(response["Retry-After"]) <= 60
         assert viewer.client.get("/api/v1/prompts").status_code == 200
 

@@ -27,8 +27,8 @@ from granian.cli import cli
 
 from everquant.embedded import EmbeddedServices
 from everquant.embedded.binaries import locate_binaries
+from everquant.environment import Environment
 from everquant.management.commands.web import web_command
-from everquant.settings import Environment
 from tests.project.processes import wait_until
 
 CHECKOUT = Path(__file__).resolve().parents[2]

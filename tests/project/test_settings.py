@@ -10,7 +10,8 @@ import pytest
 from cryptography.fernet import Fernet
 from django.core.exceptions import ImproperlyConfigured
 
-from everquant.settings import Environment, database_settings, development_secrets, is_weak, read_environment
+from everquant.environment import Environment, development_secrets, is_weak, read_environment
+from everquant.settings import database_settings
 
 ROOT = Path(__file__).parents[2]
 STRONG = "kX9vQ2mB7wL4pR8tY1uZ6nC3sD5fG0hJ-aE7iO2xM4zT9qW6yV"
@@ -103,7 +104,7 @@ def test_development_secrets_are_made_once_and_private(tmp_path):
 
 
 def test_no_setting_is_read_elsewhere():
-    """`everquant/settings.py` is the only reader of the environment."""
+    """`everquant/environment.py` is the only reader of the environment."""
     readers = [
         str(path.relative_to(ROOT))
         for folder in ("everquant", "apps")
