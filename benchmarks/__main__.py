@@ -114,6 +114,7 @@ def execute(stack: Stack, token: str, plain: float) -> None:
     many = wrk(url, token=token, body=body)
     show("execute, 0 ms upstream, 16 connections", many.per_second, "/s", goal=400,
          ratio=many.per_second / many_direct.per_second)  # fmt: skip
+    print(f"     direct: {many_direct.per_second:.0f} per second, {many_direct.failed} failed")
     if many.failed or one.failed:
         print(f"     {many.failed + one.failed} failed")
 
