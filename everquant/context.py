@@ -17,7 +17,6 @@ class RequestContext:
     request_id: str
     client_ip: str | None = None
     principal: Any = None
-    log_fields: dict[str, Any] = field(default_factory=dict)
     prefetched: dict[str, Any] = field(default_factory=dict)
 
 

@@ -68,7 +68,6 @@ class RequestMiddleware:
             user_agent=request.META.get("HTTP_USER_AGENT", ""),
             user=str(principal.user_id) if principal else None,
             organization=str(principal.organization_id) if principal else None,
-            **context.log_fields,
         )
 
 
