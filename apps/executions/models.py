@@ -72,6 +72,8 @@ class Execution(models.Model):
 
     The table is partitioned by month on its key. `lease_expires_at` is when the call has ended for certain, if its
     process lives. `price` is the row that `cost_usd` was computed with; both are null when no price is known.
+    `is_background` says that a worker makes the call; a row of a batch has its place in it. `saved_cost_usd` is what
+    an answer from the response cache would have cost.
     """
 
     id = models.UUIDField(primary_key=True, default=uuid7, editable=False)
@@ -79,6 +81,10 @@ class Execution(models.Model):
     source = models.CharField(max_length=16, choices=Source.choices, default=Source.API)
     status = models.CharField(max_length=16, choices=Status.choices, default=Status.QUEUED)
     is_streamed = models.BooleanField(default=False)
+    is_background = models.BooleanField(default=False, db_default=False)
+    batch_id = models.UUIDField(null=True)
+    batch_row = models.PositiveIntegerField(null=True)
+    retry_of_id = models.UUIDField(null=True)
     prompt_id = models.UUIDField(null=True)
     prompt_version_id = models.UUIDField(null=True)
     version_number = models.PositiveIntegerField(null=True)
@@ -101,6 +107,9 @@ class Execution(models.Model):
     reasoning_tokens = models.PositiveIntegerField(null=True)
     cost_usd = models.DecimalField(max_digits=COST_DIGITS, decimal_places=COST_PLACES, null=True)
     price = models.JSONField(null=True)
+    is_usage_estimated = models.BooleanField(default=False, db_default=False)
+    is_cached = models.BooleanField(default=False, db_default=False)
+    saved_cost_usd = models.DecimalField(max_digits=COST_DIGITS, decimal_places=COST_PLACES, null=True)
     queue_ms = models.PositiveIntegerField(default=0)
     latency_ms = models.PositiveIntegerField(null=True)
     first_token_ms = models.PositiveIntegerField(null=True)
@@ -110,6 +119,7 @@ class Execution(models.Model):
     started_at = models.DateTimeField(null=True)
     finished_at = models.DateTimeField(null=True)
     lease_expires_at = models.DateTimeField(null=True)
+    cancel_requested_at = models.DateTimeField(null=True)
 
     objects = ExecutionQuerySet.as_manager()
 
@@ -145,6 +155,9 @@ class Execution(models.Model):
             models.Index(fields=["lease_expires_at"], name="executions_leases", condition=Q(status=Status.RUNNING)),
             models.Index(
                 fields=["organization_id", "unit_id", "-id"], name="executions_by_unit", condition=~Q(unit_id="")
+            ),
+            models.Index(
+                fields=["batch_id", "batch_row"], name="executions_by_batch", condition=Q(batch_id__isnull=False)
             ),
             GinIndex(fields=["metadata"], name="executions_by_metadata", condition=~Q(metadata={})),
         ]
