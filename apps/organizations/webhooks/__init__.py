@@ -1,0 +1,3 @@
+from apps.organizations.webhooks.events import emit
+
+__all__ = ["emit"]
