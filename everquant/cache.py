@@ -1,6 +1,7 @@
 """Redis, used so that its absence is slow for nobody, and an epoch-guarded cache over it."""
 
 import contextlib
+import hashlib
 import secrets
 import time
 from collections.abc import Callable, Iterable, Mapping
@@ -9,7 +10,7 @@ from typing import Any
 import structlog
 from django.db import transaction
 from django_redis import get_redis_connection
-from redis.exceptions import RedisError
+from redis.exceptions import NoScriptError, RedisError
 
 from everquant.context import current
 from everquant.metrics import REDIS_FAILURES
@@ -45,36 +46,79 @@ def with_redis(call: Callable[[Any], Any]) -> Any:
         raise RedisAway from error
 
 
+# One round trip and one command, of which the client's cost is mostly made.
+_PREFETCH = """
+local found = redis.call('MGET', unpack(KEYS, 1, #KEYS - #ARGV))
+for i = 1, #ARGV do
+  local name = KEYS[#KEYS - #ARGV + i]
+  local count = redis.call('INCR', name)
+  if count == 1 then redis.call('EXPIRE', name, ARGV[i]) end
+  found[#found + 1] = count
+end
+return found
+"""
+_PREFETCH_SHA = hashlib.sha1(_PREFETCH.encode(), usedforsecurity=False).hexdigest()
+
+
 def prefetch(names: Iterable[str], counters: Mapping[str, int]) -> None:
-    """Read `names` and count up `counters` (name → lifetime in seconds) for this request in one round trip.
+    """Read `names` and count up `counters` (name → lifetime in seconds) for this request in one round trip, once.
 
     `EpochCache.read` and the rate limits take their results from it. Without Redis nothing is prefetched.
     """
     context = current()
-    if context is None:
+    if context is None or context.prefetched:
         return
-    wanted = list(names)
+    keys = [*names, *counters]
 
     def send(redis: Any) -> list[Any]:
-        pipeline = redis.pipeline(transaction=False)
-        pipeline.mget(wanted)
-        for name, lifetime_s in counters.items():
-            pipeline.incr(name)
-            pipeline.expire(name, lifetime_s, nx=True)
-        return list(pipeline.execute())
+        given = (len(keys), *keys, *counters.values())
+        try:
+            return list(redis.evalsha(_PREFETCH_SHA, *given))
+        except NoScriptError:
+            return list(redis.eval(_PREFETCH, *given))
 
     with contextlib.suppress(RedisAway):
-        values, *counted = with_redis(send)
-        context.prefetched.update(zip(wanted, values, strict=True))
-        context.prefetched.update(zip(counters, counted[::2], strict=True))
+        _send_invalidations()
+        context.prefetched.update(zip(keys, with_redis(send), strict=True))
+
+
+def peek_prefetched(*names: str) -> list[Any] | None:
+    """What was prefetched under all of these names, left for whoever takes it."""
+    context = current()
+    if context is None or any(name not in context.prefetched for name in names):
+        return None
+    return [context.prefetched[name] for name in names]
 
 
 def take_prefetched(*names: str) -> list[Any] | None:
     """What was prefetched under all of these names, once; a second reader must ask Redis again."""
+    found = peek_prefetched(*names)
     context = current()
-    if context is None or any(name not in context.prefetched for name in names):
-        return None
-    return [context.prefetched.pop(name) for name in names]
+    if found is not None and context is not None:
+        for name in names:
+            del context.prefetched[name]
+    return found
+
+
+# Invalidations that Redis has not been told of yet, as it was away.
+_unsent: dict[str, str] = {}
+
+
+def _send_invalidations() -> None:
+    sending = dict(_unsent)
+    if not sending:
+        return
+
+    def change(redis: Any) -> None:
+        pipeline = redis.pipeline(transaction=False)
+        for name, epoch in sending.items():
+            pipeline.set(name, epoch, ex=EPOCH_TTL_S)
+        pipeline.execute()
+
+    with_redis(change)
+    for name, epoch in sending.items():
+        if _unsent.get(name) == epoch:
+            _unsent.pop(name, None)
 
 
 class EpochCache:
@@ -88,20 +132,20 @@ class EpochCache:
     def __init__(self, prefix: str, ttl_s: int) -> None:
         self._prefix = f"eq:{prefix}"
         self._ttl_s = ttl_s
-        self._unsent: dict[str, str] = {}
 
     def read(self, epoch_key: str, key: str) -> tuple[bytes | None, bytes | None]:
         """The value or None, and the epoch to give to `store` (None while Redis is away)."""
         names = self.names(epoch_key, key)
         try:
-            self._send_invalidations()
+            _send_invalidations()
             epoch, entry = take_prefetched(*names) or with_redis(lambda r: r.mget(names))
         except RedisAway:
             return None, None
-        epoch = epoch or _NO_EPOCH
-        if entry is not None and entry[:_EPOCH_LENGTH] == epoch:
-            return entry[_EPOCH_LENGTH:], epoch
-        return None, epoch
+        return _believed(epoch, entry), epoch or _NO_EPOCH
+
+    def peek(self, epoch_key: str, key: str) -> bytes | None:
+        """The value if this request has prefetched it and it may be believed; it can still be read."""
+        return _believed(*(peek_prefetched(*self.names(epoch_key, key)) or (None, None)))
 
     def store(self, epoch_key: str, key: str, value: bytes, epoch: bytes | None) -> None:
         if epoch is None:
@@ -118,25 +162,9 @@ class EpochCache:
     def invalidate_now(self, epoch_keys: Iterable[str]) -> None:
         """As `invalidate`, at once. While Redis is away this process keeps it and sends it before its next read;
         other processes believe an old entry for `ttl_s` at most."""
-        self._unsent.update({self._epoch_name(key): secrets.token_hex(_EPOCH_LENGTH // 2) for key in epoch_keys})
+        _unsent.update({self._epoch_name(key): secrets.token_hex(_EPOCH_LENGTH // 2) for key in epoch_keys})
         with contextlib.suppress(RedisAway):
-            self._send_invalidations()
-
-    def _send_invalidations(self) -> None:
-        sending = dict(self._unsent)
-        if not sending:
-            return
-
-        def change(redis: Any) -> None:
-            pipeline = redis.pipeline(transaction=False)
-            for name, epoch in sending.items():
-                pipeline.set(name, epoch, ex=EPOCH_TTL_S)
-            pipeline.execute()
-
-        with_redis(change)
-        for name, epoch in sending.items():
-            if self._unsent.get(name) == epoch:
-                self._unsent.pop(name, None)
+            _send_invalidations()
 
     def names(self, epoch_key: str, key: str) -> tuple[str, str]:
         """What `read` reads, for `prefetch`."""
@@ -147,3 +175,9 @@ class EpochCache:
 
     def _name(self, epoch_key: str, key: str) -> str:
         return f"{self._prefix}:{epoch_key}:{key}"
+
+
+def _believed(epoch: bytes | None, entry: bytes | None) -> bytes | None:
+    if entry is not None and entry[:_EPOCH_LENGTH] == (epoch or _NO_EPOCH):
+        return entry[_EPOCH_LENGTH:]
+    return None

@@ -1,37 +1,20 @@
-"""Answers that are read often, as ready bytes under the organization's epoch; and what a version or label names."""
+"""What programs read of prompts, kept as ready answers; and what a version or label names."""
 
-from collections.abc import Callable
 from typing import Any
 from uuid import UUID
 
 from django.db.models.signals import post_delete, post_save
 
 from apps.prompts.models import PRODUCTION, Prompt, PromptLabel, PromptVersion
-from everquant.api.conditional import etag_of, etag_of_bytes
-from everquant.api.envelope import dumps, envelope
+from everquant.api.answers import AnswerCache
 from everquant.api.errors import NotFound
-from everquant.cache import EpochCache
 
-TTL_S = 60
-LARGEST_CACHED = 4 * 1024 * 1024
-_ETAG_LENGTH = 34
-
-_cache = EpochCache("prompts", ttl_s=TTL_S)
-
-
-class Answer:
-    """Bytes ready to send and their ETag."""
-
-    __slots__ = ("body", "etag")
-
-    def __init__(self, body: bytes, etag: str) -> None:
-        self.body = body
-        self.etag = etag
+answers = AnswerCache("prompts")
 
 
 def forget(organization_id: UUID) -> None:
     """After the commit, nothing remembered of this organization's prompts is served any more."""
-    _cache.invalidate(str(organization_id))
+    answers.forget(organization_id)
 
 
 def connect_invalidation() -> None:
@@ -46,45 +29,6 @@ def connect_invalidation() -> None:
 
 def _on_change(instance: Prompt | PromptLabel, **_: Any) -> None:
     forget(instance.organization_id)
-
-
-def slug_key(slug: str, version: int | str | None, label: str | None) -> str:
-    """Under which an answer of the read by slug is remembered."""
-    return f"slug:{slug}:{version or ''}:{label or ''}"
-
-
-def names(organization_id: UUID, key: str) -> tuple[str, str]:
-    """What `remember` reads, for `everquant.cache.prefetch`."""
-    return _cache.names(str(organization_id), key)
-
-
-def remember(organization_id: UUID, key: str | None, load: Callable[[], Any], *, tags_data: bool = False) -> Answer:
-    """The answer under this key, made of what `load` reads when it is not remembered; never is without a key.
-
-    Its ETag is of the whole body, or with `tags_data` of the data alone, as writes answer and `If-Match` compares it.
-    """
-    answer, epoch = read(organization_id, key) if key else (None, None)
-    if answer is None:
-        data = load()
-        answer = store(organization_id, key or "", data, epoch, etag=etag_of(data) if tags_data else None)
-    return answer
-
-
-def read(organization_id: UUID, key: str) -> tuple[Answer | None, bytes | None]:
-    """The remembered answer, and the epoch to give to `store`: take it before reading the database."""
-    entry, epoch = _cache.read(str(organization_id), key)
-    if entry is None:
-        return None, epoch
-    return Answer(entry[_ETAG_LENGTH:], entry[:_ETAG_LENGTH].decode()), epoch
-
-
-def store(organization_id: UUID, key: str, data: Any, epoch: bytes | None, *, etag: str | None = None) -> Answer:
-    """The answer made of `data`, remembered under the epoch that was read before the data."""
-    body = dumps(envelope(data))
-    answer = Answer(body, etag or etag_of_bytes(body))
-    if len(body) <= LARGEST_CACHED:
-        _cache.store(str(organization_id), key, answer.etag.encode() + body, epoch)
-    return answer
 
 
 def resolve_version(prompt: Prompt, *, version: int | None = None, label: str | None = None) -> PromptVersion:

@@ -2,17 +2,24 @@ from typing import Any
 
 from django.urls import URLPattern, URLResolver, path
 
+from apps.prompts.published import answers
 from apps.prompts.views import PromptLabelViewSet, PromptVersionViewSet, PromptViewSet
+from apps.users.remembered import remembered
+
+
+def _read(methods: dict[str, Any]) -> Any:
+    return remembered(PromptViewSet.as_view(methods), answers)
+
 
 _one: dict[str, Any] = {"get": "retrieve", "put": "update", "patch": "partial_update", "delete": "destroy"}
 
 urlpatterns: list[URLPattern | URLResolver] = [
-    path("prompts/by-slug/<path:slug>", PromptViewSet.as_view({"get": "by_slug"}), name="prompt-by-slug"),
-    path("prompts", PromptViewSet.as_view({"get": "list", "post": "create"}), name="prompt-list"),
-    path("prompts/bundle", PromptViewSet.as_view({"get": "bundle"}), name="prompt-bundle"),
+    path("prompts/by-slug/<path:slug>", _read({"get": "by_slug"}), name="prompt-by-slug"),
+    path("prompts", _read({"get": "list", "post": "create"}), name="prompt-list"),
+    path("prompts/bundle", _read({"get": "bundle"}), name="prompt-bundle"),
     path("prompts/export", PromptViewSet.as_view({"get": "export"}), name="prompt-export"),
     path("prompts/import", PromptViewSet.as_view({"post": "import_"}), name="prompt-import"),
-    path("prompts/<uuid:pk>", PromptViewSet.as_view(_one), name="prompt-detail"),
+    path("prompts/<uuid:pk>", _read(_one), name="prompt-detail"),
     path("prompts/<uuid:pk>/restore", PromptViewSet.as_view({"post": "undelete"}), name="prompt-undelete"),
     path("prompts/<uuid:pk>/duplicate", PromptViewSet.as_view({"post": "duplicate"}), name="prompt-duplicate"),
     path("prompts/<uuid:pk>/render", PromptViewSet.as_view({"post": "render"}), name="prompt-render"),

@@ -3,7 +3,11 @@
 Entries are invalidated on the commit of whatever they were made of. Each read is one round trip and no query.
 """
 
-from datetime import UTC, datetime, timedelta
+import math
+import time
+from collections.abc import Callable
+from datetime import timedelta
+from functools import lru_cache
 from typing import Any
 from uuid import UUID
 
@@ -20,52 +24,76 @@ from everquant.cache import EpochCache
 
 _cache = EpochCache("access", ttl_s=60)
 _ENTRY = "v1"
+REMEMBERED_ENTRIES = 4096
 
 
 def principal_of_session(user_id: UUID, organization_id: UUID, session_id: UUID) -> Principal | None:
     """Whoever holds an access token of this sign-in; None when the membership or the sign-in is over."""
-    found = _membership(user_id, organization_id)
+    key = _membership_key(user_id, organization_id)
+    entry = _read(key, lambda: _load_membership(user_id, organization_id))
+    return _session_principal(entry, user_id, organization_id, session_id)
+
+
+def peek_session(user_id: UUID, organization_id: UUID, session_id: UUID) -> Principal | None:
+    """As `principal_of_session`, of what this request has prefetched and nothing else."""
+    entry = _cache.peek(_membership_key(user_id, organization_id), _ENTRY)
+    return _session_principal(entry, user_id, organization_id, session_id) if entry is not None else None
+
+
+def principal_of_api_key(secret: str) -> Principal | None:
+    """Whoever this key acts for, with the permissions that both its scopes and its creator's role give."""
+    key_hash = ApiKey.hash(secret)
+    return _valid_now(_read(f"key:{key_hash}", lambda: _load_api_key(key_hash)))
+
+
+def peek_api_key(secret: str) -> Principal | None:
+    """As `principal_of_api_key`, of what this request has prefetched and nothing else."""
+    entry = _cache.peek(f"key:{ApiKey.hash(secret)}", _ENTRY)
+    return _valid_now(entry) if entry is not None else None
+
+
+@lru_cache(maxsize=REMEMBERED_ENTRIES)
+def _session_principal(entry: bytes, user_id: UUID, organization_id: UUID, session_id: UUID) -> Principal | None:
+    found = orjson.loads(entry)
     if found is None or str(session_id) in found["ended_sessions"]:
         return None
     role = found["role"]
     return Principal(user_id, organization_id, found["email"], role, ROLE_PERMISSIONS[role], session_id)
 
 
-def principal_of_api_key(secret: str) -> Principal | None:
-    """Whoever this key acts for, with the permissions that both its scopes and its creator's role give."""
-    key_hash = ApiKey.hash(secret)
-    found = _read(f"key:{key_hash}", lambda: _load_api_key(key_hash))
-    if found is None or not _is_now(found):
+@lru_cache(maxsize=REMEMBERED_ENTRIES)
+def _key_principal(entry: bytes) -> tuple[Principal, float] | None:
+    """Whom the entry of a key names, and until when (seconds since 1970)."""
+    found = orjson.loads(entry)
+    if found is None:
         return None
-    granted = ROLE_PERMISSIONS[found["role"]] & frozenset(found["scopes"])
-    return Principal(
+    principal = Principal(
         UUID(found["user_id"]),
         UUID(found["organization_id"]),
         found["email"],
         found["role"],
-        granted,
+        ROLE_PERMISSIONS[found["role"]] & frozenset(found["scopes"]),
         api_key_id=UUID(found["id"]),
     )
+    ends = [found[name] for name in ("expires_at", "revoked_at") if found[name] is not None]
+    return principal, min(ends, default=math.inf)
 
 
-def _is_now(found: dict[str, Any]) -> bool:
-    now = datetime.now(UTC).timestamp()
-    return all(found[name] is None or found[name] > now for name in ("expires_at", "revoked_at"))
+def _valid_now(entry: bytes) -> Principal | None:
+    found = _key_principal(entry)
+    return found[0] if found is not None and time.time() < found[1] else None
 
 
-def _read(epoch_key: str, load: Any) -> Any:
+def _read(epoch_key: str, load: Callable[[], Any]) -> bytes:
     cached, epoch = _cache.read(epoch_key, _ENTRY)
     if cached is not None:
-        return orjson.loads(cached)
-    value = load()
-    _cache.store(epoch_key, _ENTRY, orjson.dumps(value), epoch)
-    return value
+        return cached
+    entry = orjson.dumps(load())
+    _cache.store(epoch_key, _ENTRY, entry, epoch)
+    return entry
 
 
-def _membership(user_id: UUID, organization_id: UUID) -> Any:
-    return _read(_membership_key(user_id, organization_id), lambda: _load_membership(user_id, organization_id))
-
-
+@lru_cache(maxsize=REMEMBERED_ENTRIES)
 def _membership_key(user_id: UUID, organization_id: UUID) -> str:
     return f"membership:{user_id}:{organization_id}"
 

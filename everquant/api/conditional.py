@@ -27,8 +27,13 @@ def check_conditional_header(request: Any) -> None:
     """Raises ValidationError when the header that makes this request conditional is empty, long or not ASCII."""
     name = "If-None-Match" if request.method in _READS else "If-Match"
     value = request.headers.get(name)
-    if value is not None and not _FORM.fullmatch(value):
+    if value is not None and not is_conditional(value):
         raise ValidationError({name: ["1 to 255 visible ASCII characters."]})
+
+
+def is_conditional(header: str) -> bool:
+    """Whether an If-Match or If-None-Match header has a form that is read at all."""
+    return _FORM.fullmatch(header) is not None
 
 
 def matches(header: str, etag: str) -> bool:

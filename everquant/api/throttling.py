@@ -8,6 +8,7 @@ import time
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any, cast
 from uuid import UUID
 
@@ -48,10 +49,6 @@ class CounterCache(RedisCache):
 
     def add(self, key: str, value: int, timeout: Any = None, version: int | None = None) -> bool:
         name = str(self.make_key(key, version))
-        counted = take_prefetched(name)
-        if counted is not None:
-            self._count = counted[0]
-            return bool(self._count == value)
 
         def count(redis: Any) -> int:
             pipeline = redis.pipeline(transaction=False)
@@ -100,46 +97,76 @@ def count_request(request: HttpRequest, *, group: str, value: str) -> Usage:
         raise RedisAway
     usage = Usage(used["limit"], max(0, used["limit"] - used["count"]), max(1, used["time_left"]))
     if used["should_limit"]:
-        headers = {**usage.headers, "Retry-After": str(usage.reset_s)}
-        raise RateLimited(f"Too many requests; the limit is {settings.RATE_LIMITS[group]}.", headers=headers)
+        raise refusal(settings.RATE_LIMITS[group], usage)
     return usage
 
 
-def counters_of(counts: Iterable[tuple[str, str]]) -> dict[str, int]:
-    """Name in Redis → lifetime in seconds of what `count_request` will count now, for `everquant.cache.prefetch`."""
-    limits = cast("CounterCache", caches["limits"])
-    counters = {}
-    for group, value in counts:
+def refusal(rate: str, usage: Usage) -> RateLimited:
+    headers = {**usage.headers, "Retry-After": str(usage.reset_s)}
+    return RateLimited(f"Too many requests; the limit is {rate}.", headers=headers)
+
+
+@dataclass(frozen=True, slots=True)
+class Window:
+    """A limit's running window as django-ratelimit counts it: its counter in Redis, and when it ends."""
+
+    counter: str
+    lifetime_s: int
+    rate: str
+    limit: int
+    ends_at: int
+
+    def usage(self, count: int) -> Usage:
+        return Usage(self.limit, max(0, self.limit - count), max(1, self.ends_at - int(time.time())))
+
+
+_parsed_rate = lru_cache(maxsize=64)(_split_rate)
+
+
+@lru_cache(maxsize=8192)
+def _window(group: str, rate: str, value: str, ends_at: int) -> Window:
+    limit, period = _parsed_rate(rate)
+    counter = caches["limits"].make_key(_make_cache_key(group, ends_at, rate, value, get_usage.ALL))
+    return Window(str(counter), period + EXPIRATION_FUDGE, rate, limit, ends_at)
+
+
+def windows_of(organization_id: UUID, throttle_key: str) -> list[Window]:
+    """The limits that an authenticated request counts under; their counters are for `everquant.cache.prefetch`."""
+    windows = []
+    for group, value in (("organization", str(organization_id)), ("key", throttle_key)):
         rate = settings.RATE_LIMITS[group]
-        period = _split_rate(rate)[1]
-        key = _make_cache_key(group, _get_window(value, period), rate, value, get_usage.ALL)
-        counters[str(limits.make_key(key))] = period + EXPIRATION_FUDGE
-    return counters
+        windows.append(_window(group, rate, value, _get_window(value, _parsed_rate(rate)[1])))
+    return windows
 
 
-def counts_of(organization_id: UUID, throttle_key: str) -> list[tuple[str, str]]:
-    """The limits that an authenticated request counts under."""
-    return [("organization", str(organization_id)), ("key", throttle_key)]
+def tightest(usages: Iterable[Usage]) -> Usage:
+    return min(usages, key=lambda usage: usage.remaining)
 
 
 class RequestThrottle(BaseThrottle):
     """Counts every API request; its tightest limit is shown in the answer's headers (see `add_headers`)."""
 
     def allow_request(self, request: Any, view: Any) -> bool:
-        principal = request.auth
-        counts = (
-            counts_of(principal.organization_id, principal.throttle_key)
-            if principal is not None
-            else [("anonymous", client_address())]
-        )
         try:
-            usages = [count_request(request._request, group=group, value=value) for group, value in counts]
+            view.rate_limit_usage = self._count(request._request, request.auth)
         except RedisAway:
             RATE_LIMIT_FAIL_OPEN.inc()
             logger.warning("rate_limit_fail_open")
-            return True
-        view.rate_limit_usage = min(usages, key=lambda usage: usage.remaining)
         return True
+
+    @staticmethod
+    def _count(request: HttpRequest, principal: Any) -> Usage:
+        if principal is None:
+            return count_request(request, group="anonymous", value=client_address())
+        windows = windows_of(principal.organization_id, principal.throttle_key)
+        counts = take_prefetched(*(window.counter for window in windows))
+        if counts is None:
+            given = (("organization", str(principal.organization_id)), ("key", principal.throttle_key))
+            return tightest([count_request(request, group=group, value=value) for group, value in given])
+        for window, count in zip(windows, counts, strict=True):
+            if count > window.limit:
+                raise refusal(window.rate, window.usage(count))
+        return tightest(window.usage(count) for window, count in zip(windows, counts, strict=True))
 
     @staticmethod
     def count_refusal(request: Any) -> None:

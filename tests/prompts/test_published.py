@@ -127,12 +127,12 @@ def test_a_refused_change_does_not_show(prompt, editor, viewer):
 
 
 def test_a_slow_reader_never_leaves_an_old_answer_under_the_new_epoch(prompt, editor, viewer, organization):
-    slug, key = "greetings/hello", "slug:greetings/hello::"
-    remembered, epoch = published.read(organization.id, key)
+    slug, target = "greetings/hello", f"{HELLO}?"
+    remembered, epoch = published.answers.read(organization.id, target)
     assert remembered is None
     old = published.load_by_slug(organization.id, slug, version=None, label=None)
     editor.client.patch(f"{URL}/{prompt['id']}", {"content": "New"})
-    published.store(organization.id, key, old, epoch)
+    published.answers.store(organization.id, target, old, epoch)
     assert content(viewer.client) == "New"
 
 

@@ -53,7 +53,7 @@ def resolve(command: Command) -> Plan:
 
 def names_to_prefetch(organization_id: UUID) -> tuple[str, ...]:
     """What is read of Redis to resolve a command, for one round trip with whatever else a caller reads."""
-    return (*published.names(organization_id, ""), *candidates.names(organization_id))
+    return (*published.answers.names(organization_id, ""), *candidates.names(organization_id))
 
 
 def _load(command: Command) -> ResolvedVersion:
@@ -68,7 +68,7 @@ def _load(command: Command) -> ResolvedVersion:
 
 
 def _read_epoch(organization_id: UUID) -> bytes | None:
-    return published.read(organization_id, "")[1]
+    return published.answers.epoch(organization_id)
 
 
 _memory: EpochMemory[ResolvedVersion] = EpochMemory(_read_epoch)

@@ -1,6 +1,6 @@
 """Prompts as resources, and the ways in which programs read them."""
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Any, ClassVar, cast
 from uuid import UUID
 
@@ -31,14 +31,13 @@ from apps.prompts.rendering import PromptError
 from apps.prompts.serializers import MAX_VERSION
 from apps.prompts.services.transfer import MAX_PROMPTS
 from apps.users.tenancy import ResourceViewSet
-from everquant.api.conditional import matches
 from everquant.api.errors import BadRequest, Conflict, NotFound
 from everquant.api.pagination import integer_parameter
 from everquant.api.serializers import EmptySerializer
 
-LONGEST_REMEMBERED_QUERY = 200
 _FIELDS = frozenset({"slug", "name", "description", "tags", "is_active"})
 _READS = frozenset({"list", "retrieve", "export", "render"})
+_KEPT = frozenset({"list", "retrieve", "by_slug", "bundle"})
 _LABEL_SCHEMA = {"type": "string", "maxLength": LABEL_LENGTH, "pattern": f"^{LABEL_PATTERN}$"}
 _VERSION_SCHEMA = {"type": "integer", "minimum": 1, "maximum": MAX_VERSION}
 _FOLDER = OpenApiParameter("folder", {"type": "string", "maxLength": SLUG_LENGTH, "pattern": STORABLE})
@@ -161,34 +160,27 @@ class PromptViewSet(ResourceViewSet):
 
     def list(self, request: Request, *args: Any, **kwargs: Any) -> HttpResponseBase:
         read: Any = super().list
-        return _ready(request, published.remember(self._organization_id, self._key(), lambda: read(request).data))
+        return self._remembered(lambda: read(request).data)
 
     def retrieve(self, request: Request, *args: Any, **kwargs: Any) -> HttpResponseBase:
         def load() -> Any:
             return self.represent(self.get_object())
 
-        key = f"id:{self.kwargs['pk']}"
-        return _ready(request, published.remember(self._organization_id, key, load, tags_data=True))
+        return self._remembered(load, tags_data=True)
 
-    @property
-    def _organization_id(self) -> UUID:
-        return self.principal.organization_id
+    def _remembered(self, load: Callable[[], Any], **options: Any) -> HttpResponse:
+        answer = published.answers.remember(self.principal.organization_id, self._target(), load, **options)
+        return answer.response(self.request.META.get("HTTP_IF_NONE_MATCH"))
 
-    def _key(self) -> str | None:
-        """Under which the answer to this read is remembered; None for searches, which are seldom asked twice."""
-        query = self.request.query_params
-        if self.action == "by_slug":
-            return published.slug_key(self.kwargs["slug"], query.get("version"), query.get("label"))
-        if self.action == "retrieve":
-            return f"id:{self.kwargs['pk']}"
-        if self.action == "list" and "search" not in query:
-            text = self.request.META.get("QUERY_STRING", "")
-            return f"list:{text}" if len(text) <= LONGEST_REMEMBERED_QUERY else None
-        return None
+    def _target(self) -> str | None:
+        """Under which the answer to this read is kept; None for searches, which are seldom asked twice."""
+        if self.action not in _KEPT or "search" in self.request.query_params:
+            return None
+        return published.answers.target(self.request._request)
 
     def names_to_prefetch(self, organization_id: UUID) -> Iterable[str]:
-        key = self._key()
-        return published.names(organization_id, key) if key is not None else ()
+        target = self._target()
+        return published.answers.names(organization_id, target) if target is not None else ()
 
     @extend_schema(parameters=[_LABEL, _VERSION])
     def by_slug(self, request: Request, slug: str) -> HttpResponse:
@@ -197,23 +189,15 @@ class PromptViewSet(ResourceViewSet):
             raise NotFound("No such object.")
         label = _label_parameter(request)
         version = integer_parameter(request, "version", 0, MAX_VERSION) or None
-        organization_id = self._organization_id
-
-        def load() -> Any:
-            return published.load_by_slug(organization_id, slug, version=version, label=label)
-
-        return _ready(request, published.remember(organization_id, published.slug_key(slug, version, label), load))
+        organization_id = self.principal.organization_id
+        return self._remembered(lambda: published.load_by_slug(organization_id, slug, version=version, label=label))
 
     @extend_schema(parameters=[_LABEL])
     def bundle(self, request: Request) -> HttpResponse:
         """Every active prompt with the label (`production` by default), in one answer."""
         label = _label_parameter(request) or PRODUCTION
-        organization_id = self._organization_id
-
-        def load() -> Any:
-            return published.load_bundle(organization_id, label)
-
-        return _ready(request, published.remember(organization_id, f"bundle:{label}", load))
+        organization_id = self.principal.organization_id
+        return self._remembered(lambda: published.load_bundle(organization_id, label))
 
     @extend_schema(parameters=[_FOLDER, _TAG])
     def export(self, request: Request) -> Response:
@@ -261,11 +245,3 @@ def _text_parameter(request: Request, name: str, longest: int) -> str:
     if len(text) > longest:
         raise ValidationError({name: [f"At most {longest} characters."]})
     return text
-
-
-def _ready(request: Request, answer: published.Answer) -> HttpResponse:
-    headers = {"ETag": answer.etag, "Cache-Control": "private, no-cache"}
-    known = request.META.get("HTTP_IF_NONE_MATCH")
-    if known and matches(known, answer.etag):
-        return HttpResponse(status=304, headers=headers)
-    return HttpResponse(answer.body, content_type="application/json", headers=headers)
