@@ -19,17 +19,22 @@ def _add_request(_logger: Any, _name: str, event: EventDict) -> EventDict:
     return event
 
 
-def _to_json(_logger: Any, _name: str, event: EventDict) -> str:
-    return orjson.dumps(event, default=str, option=orjson.OPT_NON_STR_KEYS).decode(errors="replace")
+def _to_json(_logger: Any, _name: str, event: EventDict) -> bytes:
+    try:
+        return _dump(event)
+    except orjson.JSONEncodeError:  # lone surrogates: what clients send must not be able to break the log
+        return _dump({k: v.encode(errors="replace").decode() if isinstance(v, str) else v for k, v in event.items()})
 
 
-def _scrub(_logger: Any, _name: str, event: EventDict) -> EventDict:
-    """orjson refuses lone surrogates: what clients send must not be able to break the log."""
-    return {k: v.encode(errors="replace").decode() if isinstance(v, str) else v for k, v in event.items()}
+def _dump(event: EventDict) -> bytes:
+    return orjson.dumps(event, default=str, option=orjson.OPT_NON_STR_KEYS)
+
+
+def _to_text(logger: Any, name: str, event: EventDict) -> str:
+    return _to_json(logger, name, event).decode(errors="replace")
 
 
 _SHARED: list[Any] = [
-    structlog.contextvars.merge_contextvars,
     structlog.processors.add_log_level,
     structlog.processors.TimeStamper(fmt="iso", utc=True),
     _add_request,
@@ -39,9 +44,9 @@ _SHARED: list[Any] = [
 def configure_logging() -> None:
     """Send structlog and the standard library's loggers through the same formatter."""
     structlog.configure(
-        processors=[*_SHARED, structlog.processors.format_exc_info, _scrub, _to_json],
+        processors=[*_SHARED, structlog.processors.format_exc_info, _to_json],
         wrapper_class=structlog.make_filtering_bound_logger(settings.LOG_LEVEL),
-        logger_factory=structlog.PrintLoggerFactory(),
+        logger_factory=structlog.BytesLoggerFactory(),
         cache_logger_on_first_use=not settings.TESTING,
     )
     formatter = {
@@ -50,8 +55,7 @@ def configure_logging() -> None:
         "processors": [
             structlog.stdlib.ProcessorFormatter.remove_processors_meta,
             structlog.processors.format_exc_info,
-            _scrub,
-            _to_json,
+            _to_text,
         ],
     }
     logging.config.dictConfig(
