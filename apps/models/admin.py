@@ -9,7 +9,7 @@ from unfold.admin import ModelAdmin, TabularInline
 
 from apps.models.models import LLMModel, ModelFallback, Provider
 from apps.models.parameters import parameter_problems
-from apps.models.providers.address import validate_base_url
+from everquant.network.address import validate_base_url
 
 
 class SoftDeleteForm(forms.ModelForm):

@@ -12,7 +12,6 @@ from rest_framework.exceptions import ValidationError
 from apps.models.models import MAX_FALLBACKS, Capability, LLMModel, Provider
 from apps.models.parameters import PARAMETERS_SCHEMA, parameter_problems
 from apps.models.prices import BUCKETS, CatalogEntry, Prices, prices_of
-from apps.models.providers.address import MAX_URL_LENGTH, parse_base_url
 from apps.models.services import CheckResult
 from everquant.api.serializers import (
     JSONObjectField,
@@ -22,6 +21,7 @@ from everquant.api.serializers import (
     StrictModelSerializer,
     StrictSerializer,
 )
+from everquant.network.address import MAX_URL_LENGTH, parse_base_url
 
 MAX_KEY_LENGTH = 500
 _PRICE = re.compile(r"[0-9]{1,6}(\.[0-9]{1,6})?")

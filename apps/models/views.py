@@ -12,7 +12,6 @@ from apps.models import services
 from apps.models.filters import ModelFilter, ProviderFilter
 from apps.models.models import LLMModel, ModelFallback, Provider
 from apps.models.prices import CatalogEntry, search_catalog
-from apps.models.providers.address import validate_base_url
 from apps.models.serializers import (
     CatalogEntrySerializer,
     CheckProviderSerializer,
@@ -24,6 +23,7 @@ from apps.users.tenancy import ResourceViewSet
 from everquant.api.filters import MAX_PARAMETER_LENGTH
 from everquant.api.idempotency import given_key
 from everquant.api.serializers import EmptySerializer
+from everquant.network.address import validate_base_url
 
 _MANAGE = "models:manage"
 _TEXT = {"type": "string", "maxLength": MAX_PARAMETER_LENGTH, "pattern": r"^[^\u0000]*$"}

@@ -4,9 +4,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from apps.models.providers.address import is_public_address, validate_base_url
 from apps.models.providers.base import ErrorCode, ModelRequest, ProviderError
 from apps.models.providers.registry import build_adapter
+from everquant.network.address import is_public_address, validate_base_url
 
 REQUEST = ModelRequest("m", [{"role": "user", "content": "hi"}])
 

@@ -9,9 +9,9 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
-from apps.models.providers import http
 from apps.models.providers.base import ErrorCode, ModelRequest, ProviderError, Timeouts
 from apps.models.providers.registry import build_adapter
+from everquant.network import connections
 from tests.upstream import UpstreamServer
 
 MESSAGES = [{"role": "user", "content": "hello"}]
@@ -58,9 +58,9 @@ def server(certificate):
 def trusted(certificate, monkeypatch):
     """Has the certificate among those that the system trusts."""
     monkeypatch.setenv("SSL_CERT_FILE", str(certificate[0]))
-    http._pools.cache_clear()
+    connections._pools.cache_clear()
     yield
-    http._pools.cache_clear()
+    connections._pools.cache_clear()
 
 
 @pytest.mark.usefixtures("trusted")

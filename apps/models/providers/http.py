@@ -1,39 +1,28 @@
-"""The only place where a provider is spoken to over the network.
-
-Every read and write of a socket is given what remains of the call's deadline, so that a server that sends a byte now
-and then gains nothing by it. Redirects are not followed, proxies of the environment are not used, nothing is retried.
-"""
+"""The only place where a provider is spoken to over the network, by `everquant.network`."""
 
 import http.client
-import importlib.util
 import ssl
-import threading
 import time
 from collections.abc import Iterator, Mapping
 from email.utils import parsedate_to_datetime
-from functools import cache
-from socket import socket
 from typing import Any, Never
 
 import orjson
-from urllib3 import BaseHTTPResponse, PoolManager
-from urllib3.connection import HTTPConnection, HTTPSConnection
-from urllib3.connectionpool import HTTPConnectionPool, HTTPSConnectionPool
-from urllib3.exceptions import DecodeError, HTTPError, IncompleteRead, SSLError
-from urllib3.exceptions import TimeoutError as TransportTimeoutError
-from urllib3.util import Timeout
+from urllib3 import BaseHTTPResponse
+from urllib3.connectionpool import HTTPConnectionPool
+from urllib3.exceptions import DecodeError, HTTPError, SSLError
 
-from apps.models.providers.address import BlockedAddressError, open_socket, parse_base_url
 from apps.models.providers.base import RETRYABLE_STATUSES, ErrorCode, Json, ProviderError, Timeouts
 from apps.models.providers.sse import EventParser, EventTooLargeError, ServerSentEvent
+from everquant.network import connections
+from everquant.network.address import BlockedAddressError, parse_base_url
+from everquant.network.connections import give_back, is_timeout, pool_for, post, read_limited
 
 MAX_RESPONSE_BYTES = 8 * 1024 * 1024
 # A stream spends some 250 bytes of framing on each token of four.
 MAX_STREAM_BYTES = 8 * MAX_RESPONSE_BYTES
 MAX_ERROR_BYTES = 64 * 1024
 MAX_NAME_LENGTH = 200
-POOL_CONNECTIONS_PER_HOST = 1024
-POOL_HOSTS = 256
 DRAIN_S = 0.05
 _READ_BYTES = 65536
 _SUCCESS, _CLIENT_ERRORS, _SERVER_ERRORS = range(200, 300), range(400, 500), range(500, 600)
@@ -47,148 +36,29 @@ _STATUS_CODES = {
 }
 
 
-class Deadline:
-    """When a call has to end, and under which name it then fails. Instants are monotonic."""
+class Deadline(connections.Deadline):
+    """When a call has to end, and under which name it then fails."""
 
-    __slots__ = ("at", "code", "connect_by", "expired", "started_at", "total_at")
+    __slots__ = ("_code", "total_at")
 
     def __init__(self, timeouts: Timeouts, *, streamed: bool) -> None:
-        self.started_at = time.monotonic()
-        self.total_at = self.at = self.started_at + timeouts.total_s
-        self.code = ErrorCode.TIMEOUT_TOTAL
-        self.expired = False
+        super().__init__(total_s=timeouts.total_s, connect_s=timeouts.connect_s)
+        self.total_at = self.at
+        self._code = ErrorCode.TIMEOUT_TOTAL
         if streamed and timeouts.first_token_s < timeouts.total_s:
             self.at = self.started_at + timeouts.first_token_s
-            self.code = ErrorCode.TIMEOUT_FIRST_TOKEN
-        self.connect_by = min(self.started_at + timeouts.connect_s, self.at)
+            self._code = ErrorCode.TIMEOUT_FIRST_TOKEN
+        self.connect_by = min(self.connect_by, self.at)
+
+    @property
+    def code(self) -> ErrorCode:
+        return ErrorCode.TIMEOUT_CONNECT if self.is_connecting else self._code
 
     def first_token(self) -> int:
         """From now on only the whole call's limit holds. Milliseconds since the start."""
         self.at = self.total_at
-        self.code = ErrorCode.TIMEOUT_TOTAL
-        return round((time.monotonic() - self.started_at) * 1000)
-
-    def apply_to(self, connection: socket) -> None:
-        remaining = self.at - time.monotonic()
-        if remaining <= 0:
-            self.expired = True
-            raise TimeoutError
-        connection.settimeout(remaining)
-
-
-class _DeadlineSocket(socket):
-    deadline: Deadline | None = None
-
-    def _limit(self) -> None:
-        if self.deadline is not None:
-            self.deadline.apply_to(self)
-
-    def recv_into(self, *args: Any, **kwargs: Any) -> int:
-        self._limit()
-        return super().recv_into(*args, **kwargs)
-
-    def send(self, *args: Any, **kwargs: Any) -> int:
-        self._limit()
-        return super().send(*args, **kwargs)
-
-    def sendall(self, *args: Any, **kwargs: Any) -> None:
-        self._limit()
-        return super().sendall(*args, **kwargs)
-
-
-class _DeadlineTLSSocket(_DeadlineSocket, ssl.SSLSocket):
-    pass
-
-
-_call = threading.local()
-
-
-class _DeadlineConnection(HTTPConnection):
-    """Belongs to one call at a time, whose deadline the thread that sends the request hands over."""
-
-    allow_private = False
-    _outgoing: list[bytes] | None = None
-
-    def _new_conn(self) -> socket:
-        deadline: Deadline = _call.deadline
-        return open_socket(
-            self._dns_host.strip("[]"),
-            self.port,
-            allow_private=self.allow_private,
-            connect_by=deadline.connect_by,
-            socket_class=_DeadlineSocket,
-        )
-
-    def connect(self) -> None:
-        deadline: Deadline = _call.deadline
-        deadline_code, deadline.code = deadline.code, ErrorCode.TIMEOUT_CONNECT
-        super().connect()
-        deadline.code = deadline_code
-        self._take_deadline()
-
-    def request(self, *args: Any, **kwargs: Any) -> None:
-        """Headers and body leave in one write: two would be two packets, and two wake-ups of the server."""
-        self._take_deadline()
-        self._outgoing = []
-        try:
-            super().request(*args, **kwargs)
-        finally:
-            outgoing, self._outgoing = self._outgoing, None
-        super().send(b"".join(outgoing))
-
-    def send(self, data: Any) -> None:
-        if self._outgoing is None:
-            super().send(data)
-        else:
-            self._outgoing.append(data)
-
-    def _take_deadline(self) -> None:
-        if isinstance(self.sock, _DeadlineSocket):
-            self.sock.deadline = _call.deadline
-
-
-class _DeadlineTLSConnection(_DeadlineConnection, HTTPSConnection):
-    pass
-
-
-class _PrivateConnection(_DeadlineConnection):
-    allow_private = True
-
-
-class _PrivateTLSConnection(_DeadlineTLSConnection):
-    allow_private = True
-
-
-class _Pool(HTTPConnectionPool):
-    ConnectionCls = _DeadlineConnection
-
-
-class _TLSPool(HTTPSConnectionPool):
-    ConnectionCls = _DeadlineTLSConnection
-
-
-class _PrivatePool(HTTPConnectionPool):
-    ConnectionCls = _PrivateConnection
-
-
-class _PrivateTLSPool(HTTPSConnectionPool):
-    ConnectionCls = _PrivateTLSConnection
-
-
-@cache
-def _pools(allow_private: bool) -> PoolManager:
-    """Connections opened with the guard and those opened without it are never mixed."""
-    context = ssl.create_default_context()
-    if importlib.util.find_spec("certifi"):
-        import certifi  # noqa: PLC0415 - the system's certificates alone will do where it is not installed
-
-        context.load_verify_locations(certifi.where())
-    context.sslsocket_class = _DeadlineTLSSocket
-    manager = PoolManager(num_pools=POOL_HOSTS, maxsize=POOL_CONNECTIONS_PER_HOST, ssl_context=context)
-    manager.pool_classes_by_scheme = (
-        {"http": _PrivatePool, "https": _PrivateTLSPool} if allow_private else {"http": _Pool, "https": _TLSPool}
-    )
-    return manager
+        self._code = ErrorCode.TIMEOUT_TOTAL
+        return self.elapsed_ms()
 
 
 class Endpoint:
@@ -212,11 +82,11 @@ class Endpoint:
         """The decoded body and the headers of a 2xx answer. Raises ProviderError."""
         response = self._post(path, payload, deadline, headers)
         try:
-            body = _read_limited(response, max_bytes)
+            body = read_limited(response, max_bytes)
         except (HTTPError, OSError, http.client.HTTPException) as error:
             self._raise_failure(error, deadline)
         finally:
-            _give_back(response)
+            give_back(response)
         if body is None:
             raise ProviderError(ErrorCode.TOO_LARGE, "The provider's answer is too large.", status=response.status)
         return parse_json_object(body), response.headers
@@ -230,20 +100,13 @@ class Endpoint:
             body = orjson.dumps(payload)
         except orjson.JSONEncodeError:
             raise ProviderError(ErrorCode.INVALID_REQUEST, "The request cannot be written as JSON.") from None
-        _call.deadline = deadline
+        if self._pool is None:
+            self._pool = pool_for(
+                scheme=self._scheme, host=self._host, port=self._port, allow_private=self._allow_private
+            )
         try:
-            if self._pool is None:
-                self._pool = _pools(self._allow_private).connection_from_host(self._host, self._port, self._scheme)
-            response = self._pool.urlopen(
-                "POST",
-                self._path + path,
-                body=body,
-                headers={**self._headers, **headers},
-                retries=False,
-                redirect=False,
-                assert_same_host=False,
-                timeout=Timeout(None),
-                preload_content=False,
+            response = post(
+                self._pool, self._path + path, body=body, headers={**self._headers, **headers}, deadline=deadline
             )
         except BlockedAddressError:
             raise ProviderError(ErrorCode.BLOCKED_ADDRESS, "The provider's address is not allowed.") from None
@@ -251,15 +114,13 @@ class Endpoint:
             self._raise_failure(error, deadline)
         except ValueError:
             raise ProviderError(ErrorCode.INVALID_REQUEST, "A header of the request cannot be sent.") from None
-        finally:
-            _call.deadline = None
         if response.status not in _SUCCESS:
             self._raise_status(response, deadline)
         return response
 
     def _raise_failure(self, error: Exception, deadline: Deadline) -> Never:
         """Without the cause: its text and its frames may hold headers."""
-        if deadline.expired or _is_timeout(error):
+        if deadline.expired or is_timeout(error):
             raise ProviderError(deadline.code, "The provider did not answer in time.", retryable=True) from None
         if isinstance(error, DecodeError):
             raise ProviderError(ErrorCode.INVALID_RESPONSE, "The provider's answer cannot be decoded.") from None
@@ -269,11 +130,11 @@ class Endpoint:
 
     def _raise_status(self, response: BaseHTTPResponse, deadline: Deadline) -> Never:
         try:
-            body = _read_limited(response, MAX_ERROR_BYTES) or b""
+            body = read_limited(response, MAX_ERROR_BYTES) or b""
         except (HTTPError, OSError, http.client.HTTPException):
             body = b""
         finally:
-            _give_back(response)
+            give_back(response)
         status = response.status
         raise ProviderError(
             _error_code(status),
@@ -319,7 +180,7 @@ class EventStream:
             self.close()
 
     def close(self) -> None:
-        _give_back(self._response)
+        give_back(self._response)
 
     def _read(self) -> bytes:
         try:
@@ -359,28 +220,6 @@ def _without_nul(value: Any) -> Any:
     if isinstance(value, dict):
         return {_without_nul(key): _without_nul(item) for key, item in value.items()}
     return value
-
-
-def _read_limited(response: BaseHTTPResponse, limit: int) -> bytes | None:
-    """None when there is more than `limit` bytes."""
-    body = response.read(limit + 1, decode_content="content-encoding" in response.headers)
-    if len(body) > limit:
-        return None
-    if response.length_remaining:
-        raise IncompleteRead(len(body), response.length_remaining)
-    return body
-
-
-def _give_back(response: BaseHTTPResponse) -> None:
-    """A connection whose answer was read to its end is in its pool already; any other is closed."""
-    response.close()
-    response.release_conn()
-
-
-def _is_timeout(error: BaseException) -> bool:
-    return isinstance(error, TimeoutError | TransportTimeoutError) or any(
-        isinstance(cause, TimeoutError) for cause in error.args
-    )
 
 
 def _error_message(body: bytes) -> str:

@@ -1,4 +1,4 @@
-"""Which addresses a provider may have: the guard against requests forged towards the inside of the network."""
+"""Which addresses may be called: the guard against requests forged towards the inside of the network."""
 
 import socket
 import time
@@ -102,8 +102,8 @@ def _until(instant: float) -> float:
     return remaining
 
 
-def parse_base_url(url: str) -> Url:
-    """The parts of an absolute http(s) URL without credentials, query or fragment. Raises ValueError."""
+def parse_base_url(url: str, *, with_query: bool = False) -> Url:
+    """The parts of an absolute http(s) URL without credentials, fragment and (unless allowed) query. Or ValueError."""
     if len(url) > MAX_URL_LENGTH or not url.isascii() or not url.isprintable() or " " in url or "\\" in url:
         raise ValueError("Enter a plain URL of at most 500 printable ASCII characters.")
     try:
@@ -116,19 +116,19 @@ def parse_base_url(url: str) -> Url:
         raise ValueError("The URL names no host.")
     if parts.auth is not None:
         raise ValueError("The URL must not hold a user name or password.")
-    if parts.query is not None or parts.fragment is not None:
-        raise ValueError("The URL must have no query and no fragment.")
+    if parts.fragment is not None or (parts.query is not None and not with_query):
+        raise ValueError(f"The URL must have no {'' if with_query else 'query and no '}fragment.")
     if parts.port == 0:
         raise ValueError("Port 0 cannot be connected to.")
     return parts
 
 
-def validate_base_url(url: str, allow_private: bool) -> None:
+def validate_base_url(url: str, allow_private: bool, *, with_query: bool = False) -> None:
     """For the moment of saving; the connection checks again what it connects to. Raises ValueError.
 
     A name that cannot be resolved now is accepted: it may exist by the time it is called.
     """
-    parts = parse_base_url(url)
+    parts = parse_base_url(url, with_query=with_query)
     if allow_private:
         return
     host = str(parts.host).strip("[]")
