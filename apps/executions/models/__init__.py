@@ -1,3 +1,11 @@
+from apps.executions.models.budgets import (
+    Budget,
+    BudgetAlert,
+    BudgetPeriod,
+    BudgetScope,
+    BudgetSpend,
+    Reservation,
+)
 from apps.executions.models.executions import (
     COST_DIGITS,
     COST_PLACES,
@@ -21,10 +29,16 @@ __all__ = [
     "TERMINAL",
     "TRANSITIONS",
     "UNIT_ID_LENGTH",
+    "Budget",
+    "BudgetAlert",
+    "BudgetPeriod",
+    "BudgetScope",
+    "BudgetSpend",
     "Execution",
     "ExecutionAttempt",
     "ExecutionPayload",
     "ExecutionQuerySet",
+    "Reservation",
     "Score",
     "ScoreQuerySet",
     "Source",
