@@ -3,7 +3,7 @@
 import random
 import time
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from uuid import UUID
 
@@ -18,6 +18,7 @@ from apps.models.providers.base import (
     ProviderError,
     Timeouts,
 )
+from apps.models.providers.cancellation import Cancellation
 
 TRIES_PER_MODEL = 3
 BACKOFF_BASE_S = 0.25
@@ -39,7 +40,10 @@ class Target:
 
 @dataclass(slots=True)
 class Try:
-    """One request to a provider and how it ended: with a completion or with an error."""
+    """One request to a provider and how it ended: with a completion or with an error.
+
+    `was_asked` is False for one that was cancelled before the provider had heard of it.
+    """
 
     number: int
     target: Target
@@ -48,6 +52,7 @@ class Try:
     first_token_ms: int | None = None
     completion: Completion | None = None
     error: ProviderError | None = None
+    was_asked: bool = True
 
     @property
     def received(self) -> Completion | None:
@@ -59,13 +64,14 @@ class Try:
 class Call:
     """One execution's way through the tries of its models, in order, within one deadline for all of them.
 
-    With `on_delta` the answer is streamed to it. Afterwards `tries` tells of each, `latency_ms` and `first_token_ms`
-    count from the start of the first.
+    With `on_delta` the answer is streamed to it; `cancellation` stops it. Afterwards `tries` tells of each,
+    `latency_ms` and `first_token_ms` count from the start of the first.
     """
 
     targets: Sequence[Target]
     timeouts: Timeouts
     on_delta: OnDelta | None = None
+    cancellation: Cancellation = field(default_factory=Cancellation)
     tries: list[Try] = field(default_factory=list)
     latency_ms: int = 0
     first_token_ms: int | None = None
@@ -97,7 +103,7 @@ class Call:
                 pause_s = backoff_s(error, tries)
                 if not error.retryable or tries >= TRIES_PER_MODEL or pause_s is None or pause_s >= self._remaining_s():
                     raise
-            time.sleep(pause_s)
+            self.cancellation.pause(pause_s)
             tries += 1
 
     def _try(self, target: Target) -> Completion:
@@ -105,10 +111,11 @@ class Call:
         self.tries.append(current)
         before_s = time.monotonic() - self._started
         try:
+            current.was_asked = not self.cancellation.is_requested
             current.completion = self._ask(target)
         except ProviderError as error:
-            current.error = error
-            raise
+            current.error = error.cancelled() if self.cancellation.is_requested else error
+            raise current.error from None
         finally:
             current.latency_ms = _milliseconds(time.monotonic() - self._started - before_s)
             if current.received is not None and current.received.first_token_ms is not None:
@@ -117,7 +124,9 @@ class Call:
         return current.completion
 
     def _ask(self, target: Target) -> Completion:
-        request = with_timeouts(target.request, self._timeouts_now())
+        if self.cancellation.is_requested:
+            raise ProviderError(ErrorCode.CANCELLED, "The call was cancelled.")
+        request = replace(target.request, timeouts=self._timeouts_now(), cancellation=self.cancellation)
         if self.on_delta is None:
             return target.adapter().complete(request)
         return _consume(target.adapter().stream(request), self.on_delta)
@@ -136,6 +145,8 @@ class Call:
 
 def may_fall_back(error: ProviderError) -> bool:
     """Not once a token has come; nor when a provider refused the request itself, which every model would."""
+    if error.code == ErrorCode.CANCELLED:
+        return False
     return not error.started and not (error.code == ErrorCode.INVALID_REQUEST and error.status is not None)
 
 
@@ -148,19 +159,6 @@ def backoff_s(error: ProviderError, tries: int) -> float | None:
         return error.retry_after_s if error.retry_after_s <= RETRY_AFTER_MAX_S else None
     ceiling_s = min(BACKOFF_MAX_S, BACKOFF_BASE_S * 2 ** (tries - 1))
     return random.uniform(0, ceiling_s)  # noqa: S311 (spreads load, keeps no secret)
-
-
-def with_timeouts(request: ModelRequest, timeouts: Timeouts) -> ModelRequest:
-    return ModelRequest(
-        model=request.model,
-        messages=request.messages,
-        parameters=request.parameters,
-        tools=request.tools,
-        response_schema=request.response_schema,
-        timeouts=timeouts,
-        idempotency_key=request.idempotency_key,
-        max_output_tokens=request.max_output_tokens,
-    )
 
 
 def _consume(deltas: Iterator[Delta], on_delta: OnDelta) -> Completion:

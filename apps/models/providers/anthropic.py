@@ -53,14 +53,15 @@ class AnthropicAdapter(ProviderAdapter):
         self._endpoint = Endpoint(base_url, headers, secret=api_key, allow_private=allow_private)
 
     def complete(self, request: ModelRequest) -> Completion:
-        deadline = Deadline(request.timeouts, streamed=False)
+        deadline = Deadline(request.timeouts, streamed=False, cancellation=request.cancellation)
         payload = anthropic_payload(request)
         answer, headers = self._endpoint.post_json("/v1/messages", payload, deadline, _call_headers(request))
         return _completion(answer, headers)
 
     def stream(self, request: ModelRequest) -> Iterator[Delta]:
         payload = {**anthropic_payload(request), "stream": True}
-        collected = StreamedCompletion(Deadline(request.timeouts, streamed=True))
+        deadline = Deadline(request.timeouts, streamed=True, cancellation=request.cancellation)
+        collected = StreamedCompletion(deadline)
         events = self._endpoint.post_events("/v1/messages", payload, collected.deadline, _call_headers(request))
         try:
             yield from self._deltas(events, collected)

@@ -6,6 +6,8 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any
 
+from apps.models.providers.cancellation import Cancellation
+
 Json = dict[str, Any]
 
 RETRYABLE_STATUSES = frozenset({408, 409, 429})
@@ -35,6 +37,7 @@ class ErrorCode(StrEnum):
     TOO_LARGE = "TOO_LARGE"
     BLOCKED_ADDRESS = "BLOCKED_ADDRESS"
     UNSUPPORTED = "UNSUPPORTED"
+    CANCELLED = "CANCELLED"
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,6 +59,7 @@ class ModelRequest:
 
     `messages`, `tools` and `parameters` have OpenAI's shapes; `response_schema` is a bare JSON Schema.
     `max_output_tokens` is the model's own limit, for protocols that demand one when `parameters` name none.
+    `cancellation` ends the call from another thread.
     """
 
     model: str
@@ -66,6 +70,7 @@ class ModelRequest:
     timeouts: Timeouts = field(default_factory=Timeouts)
     idempotency_key: str | None = None
     max_output_tokens: int | None = None
+    cancellation: Cancellation | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -156,6 +161,10 @@ class ProviderError(Exception):
         return ProviderError(
             self.code, self.message, status=self.status, retry_after_s=self.retry_after_s, started=True, partial=partial
         )
+
+    def cancelled(self) -> "ProviderError":
+        """What the failure is called when the call was stopped by us."""
+        return ProviderError(ErrorCode.CANCELLED, "The call was cancelled.", started=self.started, partial=self.partial)
 
 
 class ProviderAdapter(ABC):

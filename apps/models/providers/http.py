@@ -5,6 +5,7 @@ import ssl
 import time
 from collections.abc import Iterator, Mapping
 from email.utils import parsedate_to_datetime
+from socket import socket
 from typing import Any, Never
 
 import orjson
@@ -13,6 +14,7 @@ from urllib3.connectionpool import HTTPConnectionPool
 from urllib3.exceptions import DecodeError, HTTPError, SSLError
 
 from apps.models.providers.base import RETRYABLE_STATUSES, ErrorCode, Json, ProviderError, Timeouts
+from apps.models.providers.cancellation import Cancellation
 from apps.models.providers.sse import EventParser, EventTooLargeError, ServerSentEvent
 from everquant.network import connections
 from everquant.network.address import BlockedAddressError, parse_base_url
@@ -39,10 +41,11 @@ _STATUS_CODES = {
 class Deadline(connections.Deadline):
     """When a call has to end, and under which name it then fails."""
 
-    __slots__ = ("_code", "total_at")
+    __slots__ = ("_cancellation", "_code", "total_at")
 
-    def __init__(self, timeouts: Timeouts, *, streamed: bool) -> None:
+    def __init__(self, timeouts: Timeouts, *, streamed: bool, cancellation: Cancellation | None = None) -> None:
         super().__init__(total_s=timeouts.total_s, connect_s=timeouts.connect_s)
+        self._cancellation = cancellation
         self.total_at = self.at
         self._code = ErrorCode.TIMEOUT_TOTAL
         if streamed and timeouts.first_token_s < timeouts.total_s:
@@ -53,6 +56,12 @@ class Deadline(connections.Deadline):
     @property
     def code(self) -> ErrorCode:
         return ErrorCode.TIMEOUT_CONNECT if self.is_connecting else self._code
+
+    def apply_to(self, connection: socket) -> None:
+        if self._cancellation is not None and not self._cancellation.hold(connection):
+            self.expired = True
+            raise TimeoutError
+        super().apply_to(connection)
 
     def first_token(self) -> int:
         """From now on only the whole call's limit holds. Milliseconds since the start."""
@@ -69,7 +78,7 @@ class Endpoint:
         parts = parse_base_url(base_url)
         if not secret.isascii() or not secret.isprintable():
             raise ValueError("The key holds characters that cannot be sent in a header.")
-        self._scheme, self._host, self._port = parts.scheme, parts.host, parts.port
+        self._url = parts
         self._path = (parts.path or "").rstrip("/")
         self._headers = {"Content-Type": "application/json", "User-Agent": "everquant", **headers}
         self._secret = secret
@@ -101,9 +110,7 @@ class Endpoint:
         except orjson.JSONEncodeError:
             raise ProviderError(ErrorCode.INVALID_REQUEST, "The request cannot be written as JSON.") from None
         if self._pool is None:
-            self._pool = pool_for(
-                scheme=self._scheme, host=self._host, port=self._port, allow_private=self._allow_private
-            )
+            self._pool = pool_for(self._url, allow_private=self._allow_private, purpose="providers")
         try:
             response = post(
                 self._pool, self._path + path, body=body, headers={**self._headers, **headers}, deadline=deadline

@@ -44,7 +44,7 @@ class OpenAIAdapter(ProviderAdapter):
         self._endpoint = Endpoint(base_url or DEFAULT_BASE_URL, headers, secret=api_key, allow_private=allow_private)
 
     def complete(self, request: ModelRequest) -> Completion:
-        deadline = Deadline(request.timeouts, streamed=False)
+        deadline = Deadline(request.timeouts, streamed=False, cancellation=request.cancellation)
         answer, headers = self._endpoint.post_json(
             "/chat/completions", self._payload(request), deadline, _call_headers(request)
         )
@@ -52,7 +52,8 @@ class OpenAIAdapter(ProviderAdapter):
 
     def stream(self, request: ModelRequest) -> Iterator[Delta]:
         payload = {**self._payload(request), "stream": True, "stream_options": {"include_usage": True}}
-        collected = StreamedCompletion(Deadline(request.timeouts, streamed=True))
+        deadline = Deadline(request.timeouts, streamed=True, cancellation=request.cancellation)
+        collected = StreamedCompletion(deadline)
         events = self._endpoint.post_events("/chat/completions", payload, collected.deadline, _call_headers(request))
         try:
             yield from self._deltas(events, collected)

@@ -1,0 +1,43 @@
+"""Stopping a call from another thread."""
+
+import threading
+from contextlib import suppress
+from socket import SHUT_RDWR, socket
+from typing import Any
+
+
+class Cancellation:
+    """Asked for once, from any thread; the call that has it stops within milliseconds, also while it waits.
+
+    Connecting is not interrupted: it ends by its own timeout.
+    """
+
+    def __init__(self) -> None:
+        self._asked = threading.Event()
+        self._lock = threading.Lock()
+        self._connection: Any = None
+        self._deadline: Any = None
+
+    @property
+    def is_requested(self) -> bool:
+        return self._asked.is_set()
+
+    def request(self) -> None:
+        with self._lock:
+            self._asked.set()
+            connection = self._connection
+        # A connection that serves another call by now has that call's deadline.
+        if connection is not None and connection.deadline is self._deadline:
+            # Not the object's own shutdown: that of a TLS socket takes its state away from the reading thread.
+            with suppress(OSError):
+                socket.shutdown(connection, SHUT_RDWR)
+
+    def pause(self, seconds: float) -> None:
+        """Sleep, at most until the call is to stop."""
+        self._asked.wait(seconds)
+
+    def hold(self, connection: Any) -> bool:
+        """The connection (with its call's `deadline`) that a request will close; False when it has come already."""
+        with self._lock:
+            self._connection, self._deadline = connection, connection.deadline
+            return not self._asked.is_set()
