@@ -71,6 +71,7 @@ class Environment(BaseSettings):
 
     allow_registration: bool = True
     allow_private_provider_urls: bool = False
+    allow_private_webhook_urls: bool = False
     openai_api_key: str = ""
     openai_base_url: str = "https://api.openai.com/v1"
     anthropic_api_key: str = ""
@@ -78,6 +79,7 @@ class Environment(BaseSettings):
     provider_connect_timeout: float = Field(default=5, gt=0)
     provider_first_token_timeout: float = Field(default=60, gt=0)
     provider_total_timeout: float = Field(default=300, gt=0)
+    budget_default_output_tokens: int = Field(default=4096, ge=1)
 
     email_host: str = ""
     email_port: int = Field(default=587, ge=1, le=65535)

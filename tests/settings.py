@@ -5,6 +5,7 @@ from pathlib import Path
 
 os.environ.setdefault("ENVIRONMENT", "test")
 os.environ.setdefault("ALLOW_PRIVATE_PROVIDER_URLS", "true")
+os.environ.setdefault("ALLOW_PRIVATE_WEBHOOK_URLS", "true")
 if not os.environ.get("EVERQUANT_DATA_DIR"):
     from everquant.embedded import default_data_dir
 

@@ -151,8 +151,11 @@ class _PrivateTLSPool(HTTPSConnectionPool):
 
 
 @cache
-def _pools(allow_private: bool) -> PoolManager:
-    """Connections opened with the guard and those opened without it are never mixed."""
+def _pools(allow_private: bool, purpose: str) -> PoolManager:
+    """Connections opened with the guard and those opened without it are never mixed.
+
+    Each purpose has pools of its own, as those of the hosts that were called longest ago are closed.
+    """
     context = ssl.create_default_context()
     if importlib.util.find_spec("certifi"):
         import certifi  # noqa: PLC0415 - the system's certificates alone will do where it is not installed
@@ -166,9 +169,11 @@ def _pools(allow_private: bool) -> PoolManager:
     return manager
 
 
-def pool_for(*, scheme: str | None, host: str | None, port: int | None, allow_private: bool) -> HTTPConnectionPool:
+def pool_for(
+    *, scheme: str | None, host: str | None, port: int | None, allow_private: bool, purpose: str = "providers"
+) -> HTTPConnectionPool:
     """Shared by all threads. Its requests go through `post`, which hands over the deadline."""
-    return _pools(allow_private).connection_from_host(host, port, scheme)
+    return _pools(allow_private, purpose).connection_from_host(host, port, scheme)
 
 
 def post(
