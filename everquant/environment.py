@@ -81,6 +81,8 @@ class Environment(BaseSettings):
     provider_total_timeout: float = Field(default=300, gt=0)
     budget_default_output_tokens: int = Field(default=4096, ge=1)
 
+    webhook_timeout: float = Field(default=15, gt=0, le=30)
+
     email_host: str = ""
     email_port: int = Field(default=587, ge=1, le=65535)
     email_host_user: str = ""

@@ -102,7 +102,7 @@ INSTALLED_APPS = [
 MIDDLEWARE = [
     "everquant.middleware.RequestMiddleware",
     "django.middleware.security.SecurityMiddleware",
-    "corsheaders.middleware.CorsMiddleware",
+    "everquant.middleware.OriginMiddleware",
     "everquant.middleware.ApiBoundaryMiddleware",
     "whitenoise.middleware.WhiteNoiseMiddleware",
     "django.contrib.sessions.middleware.SessionMiddleware",
@@ -280,11 +280,14 @@ MAX_BODY_BYTES = ENV.max_body_bytes
 DATA_UPLOAD_MAX_MEMORY_SIZE = ENV.max_body_bytes
 
 ALLOW_PRIVATE_PROVIDER_URLS = ENV.allow_private_provider_urls
+ALLOW_PRIVATE_WEBHOOK_URLS = ENV.allow_private_webhook_urls
+WEBHOOK_TIMEOUT = ENV.webhook_timeout
 OPENAI_API_KEY, OPENAI_BASE_URL = ENV.openai_api_key, ENV.openai_base_url
 ANTHROPIC_API_KEY, ANTHROPIC_BASE_URL = ENV.anthropic_api_key, ENV.anthropic_base_url
 PROVIDER_CONNECT_TIMEOUT = ENV.provider_connect_timeout
 PROVIDER_FIRST_TOKEN_TIMEOUT = ENV.provider_first_token_timeout
 PROVIDER_TOTAL_TIMEOUT = ENV.provider_total_timeout
+BUDGET_DEFAULT_OUTPUT_TOKENS = ENV.budget_default_output_tokens
 DEMO_PASSWORD = ENV.demo_password
 
 EMAIL_BACKEND = f"django.core.mail.backends.{'smtp' if ENV.email_host else 'console'}.EmailBackend"

@@ -6,6 +6,7 @@ class ExecutionsConfig(AppConfig):
     label = "executions"
 
     def ready(self) -> None:
-        from apps.executions.orchestrator.candidates import connect_invalidation  # noqa: PLC0415 (models must be ready)
+        from apps.executions.orchestrator import budgeting, candidates  # noqa: PLC0415 (models must be ready)
 
-        connect_invalidation()
+        candidates.connect_invalidation()
+        budgeting.connect_invalidation()

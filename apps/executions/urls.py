@@ -1,5 +1,6 @@
 from django.urls import URLPattern, URLResolver, path
 
+from apps.executions.budgets.views import BudgetViewSet
 from apps.executions.views import ExecuteViewSet, ExecutionViewSet, ScoreViewSet
 
 urlpatterns: list[URLPattern | URLResolver] = [
@@ -10,5 +11,11 @@ urlpatterns: list[URLPattern | URLResolver] = [
         "executions/<uuid:pk>/scores",
         ScoreViewSet.as_view({"get": "list", "post": "create"}),
         name="execution-score-list",
+    ),
+    path("billing/budgets", BudgetViewSet.as_view({"get": "list", "post": "create"}), name="budget-list"),
+    path(
+        "billing/budgets/<uuid:pk>",
+        BudgetViewSet.as_view({"get": "retrieve", "put": "update", "patch": "partial_update", "delete": "destroy"}),
+        name="budget-detail",
     ),
 ]

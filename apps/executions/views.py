@@ -48,7 +48,7 @@ class ExecuteViewSet(PermissionViewSet):
     permissions = {"execute": "prompts:execute"}
     network_actions = frozenset({"execute"})
     keyed_network_actions = frozenset({"execute"})
-    further_errors = {"execute": (409, 502, 504)}
+    further_errors = {"execute": (402, 409, 502, 504)}
     output_serializer_classes = {"execute": ExecutionSerializer}
 
     @extend_schema(

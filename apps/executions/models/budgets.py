@@ -6,17 +6,17 @@ whatever ends an execution, or corrects its cost, does it in the same statement.
 
 from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Self
 
 from auditlog.registry import auditlog
 from django.contrib.postgres.fields import ArrayField
 from django.core.validators import MaxValueValidator, MinValueValidator
 from django.db import models
-from django.db.models import Q
+from django.db.models import OuterRef, Q, Subquery
 from django.utils import timezone
 
 from apps.executions.models.executions import COST_DIGITS, COST_PLACES
-from apps.organizations.models import TenantModel
+from apps.organizations.models import TenantModel, TenantQuerySet
 
 LIMIT_DIGITS, LIMIT_PLACES = 15, 6
 MOST_ALERTS = 10
@@ -43,6 +43,19 @@ def default_alerts() -> list[float]:
     return [0.8, 1.0]
 
 
+class BudgetQuerySet(TenantQuerySet):
+    def with_current_spend(self) -> Self:
+        """Annotates `current_spent_usd` and `current_reserved_usd`: of the period that is running, null for none."""
+        today = timezone.now().astimezone(UTC).date()
+        running = Q(budget__period=BudgetPeriod.DAY, period_start=today)
+        running |= Q(budget__period=BudgetPeriod.MONTH, period_start=today.replace(day=1))
+        spends = BudgetSpend.objects.filter(running, budget=OuterRef("pk"))
+        return self.annotate(
+            current_spent_usd=Subquery(spends.values("spent_usd")),
+            current_reserved_usd=Subquery(spends.values("reserved_usd")),
+        )
+
+
 class Budget(TenantModel):
     """A limit in USD on what executions that are made in one period may cost. A hard one refuses calls beyond it.
 
@@ -62,6 +75,8 @@ class Budget(TenantModel):
         size=MOST_ALERTS,
     )
     is_active = models.BooleanField(default=True)
+
+    objects: ClassVar[Any] = BudgetQuerySet.as_manager()
 
     class Meta:
         ordering = ["name", "id"]

@@ -6,7 +6,7 @@ Room for the next: a running A/B test chooses the version when neither a number 
 from dataclasses import dataclass
 from uuid import UUID
 
-from apps.executions.orchestrator import candidates
+from apps.executions.orchestrator import budgeting, candidates
 from apps.executions.orchestrator.command import Command, Json
 from apps.executions.orchestrator.memory import EpochMemory
 from apps.models.models import LLMModel
@@ -53,7 +53,11 @@ def resolve(command: Command) -> Plan:
 
 def names_to_prefetch(organization_id: UUID) -> tuple[str, ...]:
     """What is read of Redis to resolve a command, for one round trip with whatever else a caller reads."""
-    return (*published.answers.names(organization_id, ""), *candidates.names(organization_id))
+    return (
+        *published.answers.names(organization_id, ""),
+        *candidates.names(organization_id),
+        *budgeting.names(organization_id),
+    )
 
 
 def _load(command: Command) -> ResolvedVersion:

@@ -1,0 +1,163 @@
+"""Step 4: what a call may cost at most is held in every budget that applies, in the transaction that stores it.
+
+The statement adds the amount to each budget's row of the period, which locks it, in the order of the budgets' keys;
+what it gives back are the rows as they are then, also after waiting for others. So of concurrent calls each sees what
+those before it have reserved, and spent + reserved stays within a hard limit. A refusal undoes the whole transaction.
+
+An execution counts in the period in which it was made. Reserving twice for one execution changes nothing: what is made
+in one process and called in another may reserve in either. It is settled by the trigger of the executions' table.
+
+An organization without an active budget that applies costs no statement. That there is none is remembered for a minute
+under an epoch that a change of its budgets ends when it commits; which budgets there are, and their limits, are read
+by the statement itself. Calls that began before a budget was made are not refused by it, but their cost counts in it.
+"""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import UTC, date, datetime
+from decimal import Decimal
+from typing import TYPE_CHECKING, Any
+from uuid import UUID
+
+from django.db import connection, transaction
+from django.db.models.signals import post_delete, post_save
+
+from apps.executions.budgets.amounts import dearest, most_cost, most_input_tokens
+from apps.executions.models import Budget, BudgetScope, Execution
+from apps.executions.orchestrator.memory import TTL_S, EpochMemory
+from apps.models.models import LLMModel
+from everquant.api.errors import BudgetExceeded
+from everquant.cache import EpochCache
+
+if TYPE_CHECKING:
+    from apps.executions.orchestrator.resolution import Plan
+
+Scopes = frozenset[tuple[str, UUID | None]]
+
+_epochs = EpochCache("budgets", ttl_s=int(TTL_S))
+
+_RESERVE = """
+WITH wanted AS (
+    SELECT id, name, scope, period, limit_usd, is_hard,
+           date_trunc(period, %(made_at)s AT TIME ZONE 'UTC')::date AS period_start
+    FROM executions_budget
+    WHERE organization_id = %(organization)s AND is_active
+      AND (scope = 'organization' OR scope = 'user' AND scope_id = %(user)s
+           OR scope = 'api_key' AND scope_id = %(api_key)s OR scope = 'prompt' AND scope_id = %(prompt)s)
+      AND NOT EXISTS (SELECT FROM executions_reservation WHERE execution_id = %(execution)s)
+),
+held AS (
+    INSERT INTO executions_budgetspend AS s (budget_id, period_start, spent_usd, reserved_usd)
+    SELECT id, period_start, 0, %(amount)s FROM wanted ORDER BY id
+    ON CONFLICT (budget_id, period_start) DO UPDATE SET reserved_usd = s.reserved_usd + excluded.reserved_usd
+    RETURNING s.budget_id, s.period_start, s.spent_usd, s.reserved_usd
+),
+kept AS (
+    INSERT INTO executions_reservation (execution_id, budget_id, period_start, amount_usd)
+    SELECT %(execution)s, budget_id, period_start, %(amount)s FROM held
+)
+SELECT w.id, w.name, w.scope, w.period, w.period_start, w.limit_usd, h.spent_usd, h.reserved_usd - %(amount)s
+FROM held h JOIN wanted w ON w.id = h.budget_id
+WHERE w.is_hard AND (NOT %(is_priced)s OR h.spent_usd + h.reserved_usd > w.limit_usd)
+ORDER BY w.limit_usd - h.spent_usd - h.reserved_usd, w.id LIMIT 1
+"""
+
+
+@contextmanager
+def reserved(execution: Execution, plan: "Plan") -> Iterator[None]:
+    """What is stored within is stored together with its reservations, or not at all. Raises BudgetExceeded."""
+    if not _scopes_of(execution) & budgeted_scopes(execution.organization_id):
+        yield
+        return
+    amount, unpriced = most_for(plan, execution.created_at)
+    with transaction.atomic():
+        yield
+        _reserve(execution, amount, unpriced)
+
+
+def most_for(plan: "Plan", at: datetime) -> tuple[Decimal, LLMModel | None]:
+    """USD that the dearest candidate may cost, and a candidate without a known price."""
+    tokens = most_input_tokens(plan.messages, plan.version.tools, plan.version.response_schema)
+    return dearest((model, most_cost(model, plan.parameters_for(model), tokens, at)) for model in plan.candidates)
+
+
+def _reserve(execution: Execution, amount: Decimal, unpriced: LLMModel | None) -> None:
+    parameters = {
+        "organization": execution.organization_id,
+        "user": execution.created_by_id,
+        "api_key": execution.api_key_id,
+        "prompt": execution.prompt_id,
+        "execution": execution.id,
+        "made_at": execution.created_at.astimezone(UTC),
+        "amount": amount,
+        "is_priced": unpriced is None,
+    }
+    with connection.cursor() as cursor:
+        cursor.execute(_RESERVE, parameters)
+        refused = cursor.fetchone()
+    if refused:
+        raise _refusal(refused, amount, unpriced)
+
+
+def _refusal(row: tuple[Any, ...], amount: Decimal, unpriced: LLMModel | None) -> BudgetExceeded:
+    names = ("budget_id", "budget_name", "scope", "period", "period_start", "limit_usd", "spent_usd", "reserved_usd")
+    details = {name: _text(value) for name, value in zip(names, row, strict=True)}
+    name = details["budget_name"]
+    if unpriced is not None:
+        details["model_id"] = str(unpriced.id)
+        why = f"The budget {name!r} is hard, and the price of the model {unpriced.slug!r} is not known."
+        return BudgetExceeded(why, details=details)
+    details["amount_usd"] = _text(amount)
+    return BudgetExceeded(
+        f"The budget {name!r} has not enough left for this call of at most {details['amount_usd']} USD.",
+        details=details,
+    )
+
+
+def _text(value: Any) -> str:
+    if isinstance(value, Decimal):
+        return f"{value.normalize():f}"
+    return value.isoformat() if isinstance(value, date) else str(value)
+
+
+def budgeted_scopes(organization_id: UUID) -> Scopes:
+    """What the organization's active budgets are for. No query while it is remembered."""
+    return _memory.get(organization_id, None, lambda: _load(organization_id))
+
+
+def _scopes_of(execution: Execution) -> Scopes:
+    return frozenset(
+        {
+            (BudgetScope.ORGANIZATION.value, None),
+            (BudgetScope.USER.value, execution.created_by_id),
+            (BudgetScope.API_KEY.value, execution.api_key_id),
+            (BudgetScope.PROMPT.value, execution.prompt_id),
+        }
+    )
+
+
+def _load(organization_id: UUID) -> Scopes:
+    active = Budget.objects.for_organization(organization_id).filter(is_active=True)
+    return frozenset(active.order_by().values_list("scope", "scope_id"))
+
+
+def names(organization_id: UUID) -> tuple[str, str]:
+    """What is read of Redis for `budgeted_scopes`."""
+    return _epochs.names(str(organization_id), "")
+
+
+def _read_epoch(organization_id: UUID) -> bytes | None:
+    return _epochs.read(str(organization_id), "")[1]
+
+
+_memory: EpochMemory[Scopes] = EpochMemory(_read_epoch)
+
+
+def _on_change(instance: Budget, **_: Any) -> None:
+    _epochs.invalidate(str(instance.organization_id))
+
+
+def connect_invalidation() -> None:
+    """Called once at start: whatever path changes budgets, every process learns of it."""
+    for signal in (post_save, post_delete):
+        signal.connect(_on_change, sender=Budget, dispatch_uid="budgets")
