@@ -78,7 +78,7 @@ class Endpoint:
         parts = parse_base_url(base_url)
         if not secret.isascii() or not secret.isprintable():
             raise ValueError("The key holds characters that cannot be sent in a header.")
-        self._url = parts
+        self._scheme, self._host, self._port = parts.scheme, parts.host, parts.port
         self._path = (parts.path or "").rstrip("/")
         self._headers = {"Content-Type": "application/json", "User-Agent": "everquant", **headers}
         self._secret = secret
@@ -110,7 +110,9 @@ class Endpoint:
         except orjson.JSONEncodeError:
             raise ProviderError(ErrorCode.INVALID_REQUEST, "The request cannot be written as JSON.") from None
         if self._pool is None:
-            self._pool = pool_for(self._url, allow_private=self._allow_private, purpose="providers")
+            self._pool = pool_for(
+                scheme=self._scheme, host=self._host, port=self._port, allow_private=self._allow_private
+            )
         try:
             response = post(
                 self._pool, self._path + path, body=body, headers={**self._headers, **headers}, deadline=deadline
