@@ -219,6 +219,9 @@ SPECTACULAR_SETTINGS = {
         "PromptTypeEnum": "apps.prompts.models.Prompt.Type",
         "ScoreSourceEnum": "apps.executions.models.Score.Source",
         "ScoreTypeEnum": "apps.executions.models.Score.Type",
+        "ExecutionStatusEnum": "apps.executions.models.Status",
+        "WebhookDeliveryStatusEnum": "apps.organizations.models.DeliveryStatus",
+        "WebhookEventTypeEnum": "apps.organizations.models.EventType",
     },
     "POSTPROCESSING_HOOKS": [
         "drf_spectacular.hooks.postprocess_schema_enums",

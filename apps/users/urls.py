@@ -8,6 +8,7 @@ router.register("users", views.MemberViewSet, basename="user")
 router.register("invitations", views.InvitationViewSet, basename="invitation")
 router.register("api-keys", views.ApiKeyViewSet, basename="api-key")
 router.register("audit-logs", views.AuditEntryViewSet, basename="audit-log")
+router.register("webhooks", views.WebhookViewSet, basename="webhook")
 
 
 urlpatterns: list[URLPattern | URLResolver] = [
@@ -28,5 +29,13 @@ urlpatterns: list[URLPattern | URLResolver] = [
     path("roles", views.RoleViewSet.as_view({"get": "retrieve"})),
     path("api-keys/<uuid:pk>/rotate", views.ApiKeyViewSet.as_view({"post": "rotate"})),
     path("invitations/<uuid:pk>/resend", views.InvitationViewSet.as_view({"post": "resend"})),
+    path("webhooks/<uuid:pk>/rotate-secret", views.WebhookViewSet.as_view({"post": "rotate_secret"})),
+    path("webhooks/<uuid:pk>/test", views.WebhookViewSet.as_view({"post": "test"})),
+    path("webhooks/<uuid:pk>/deliveries", views.WebhookDeliveryViewSet.as_view({"get": "list"})),
+    path("webhooks/<uuid:pk>/deliveries/<uuid:delivery_id>", views.WebhookDeliveryViewSet.as_view({"get": "retrieve"})),
+    path(
+        "webhooks/<uuid:pk>/deliveries/<uuid:delivery_id>/redeliver",
+        views.WebhookDeliveryViewSet.as_view({"post": "redeliver"}),
+    ),
     *router.urls,
 ]

@@ -4,27 +4,14 @@ import pytest
 from django.db import transaction
 from procrastinate.contrib.django.models import ProcrastinateJob
 
-from apps.organizations.models import EventType, WebhookDelivery, WebhookEndpoint
+from apps.organizations.models import EventType, WebhookDelivery
 from apps.organizations.webhooks import emit
 from apps.organizations.webhooks.jobs import TASK
 
 COMPLETED = EventType.EXECUTION_COMPLETED
 
 
-SECRET = "whsec_c2VjcmV0"
-
-
-def make_endpoint(organization, *, event_types=(COMPLETED,), **values):
-    endpoint = WebhookEndpoint(
-        organization=organization,
-        **{"name": "ci", "url": "http://127.0.0.1:9/hook", "event_types": list(event_types), **values},
-    )
-    endpoint.set_secret(SECRET)
-    endpoint.save()
-    return endpoint
-
-
-def test_each_endpoint_that_asks_gets_a_delivery_and_a_job(organization, outsider):
+def test_each_endpoint_that_asks_gets_a_delivery_and_a_job(organization, outsider, make_endpoint):
     wanted = {make_endpoint(organization).id, make_endpoint(organization, event_types=EventType.values).id}
     make_endpoint(organization, event_types=[EventType.BATCH_COMPLETED])
     make_endpoint(organization, is_active=False)
@@ -46,7 +33,7 @@ def test_without_an_endpoint_an_event_costs_one_query(organization, django_asser
 
 
 @pytest.mark.django_db(transaction=True)
-def test_an_event_of_a_write_that_is_undone_is_not_told(organization):
+def test_an_event_of_a_write_that_is_undone_is_not_told(organization, make_endpoint, empty_queue):
     make_endpoint(organization)
     with transaction.atomic():
         assert emit(organization_id=organization.id, event=COMPLETED, data={}) == 1

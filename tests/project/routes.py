@@ -37,6 +37,7 @@ def _prompt(slug: str) -> dict[str, Any]:
 
 _INVITATION = {"email": "new@acme.example", "role": "viewer"}
 _PROVIDER = {"kind": "echo", "name": "Another"}
+_WEBHOOK = {"name": "ci", "url": "https://hooks.example.invalid/in", "event_types": ["execution.failed"]}
 _MODEL = {"provider_id": "{provider}", "slug": "another", "provider_model_name": "echo"}
 
 _VERSION = {"version_number": 1, "content": "Hello"}
@@ -74,6 +75,17 @@ ROUTES = [
     Route("POST", "api-keys/<uuid:pk>/rotate", "apikeys:manage", 6),
     Route("GET", "audit-logs", "audit:read", 2),
     Route("GET", "audit-logs/<uuid:pk>", "audit:read", 1),
+    Route("GET", "webhooks", "webhooks:manage", 2),
+    Route("POST", "webhooks", "webhooks:manage", 4, body=_WEBHOOK),
+    Route("GET", "webhooks/<uuid:pk>", "webhooks:manage", 1),
+    Route("PUT", "webhooks/<uuid:pk>", "webhooks:manage", 4, body=_WEBHOOK),
+    Route("PATCH", "webhooks/<uuid:pk>", "webhooks:manage", 4, body={"name": "New"}),
+    Route("DELETE", "webhooks/<uuid:pk>", "webhooks:manage", 7),
+    Route("POST", "webhooks/<uuid:pk>/rotate-secret", "webhooks:manage", 4),
+    Route("POST", "webhooks/<uuid:pk>/test", "webhooks:manage", 3),
+    Route("GET", "webhooks/<uuid:pk>/deliveries", "webhooks:manage", 3),
+    Route("GET", "webhooks/<uuid:pk>/deliveries/<uuid:delivery_id>", "webhooks:manage", 2),
+    Route("POST", "webhooks/<uuid:pk>/deliveries/<uuid:delivery_id>/redeliver", "webhooks:manage", 4),
     Route("GET", "providers", "models:manage", 2),
     Route("POST", "providers", "models:manage", 2, body=_PROVIDER),
     Route("GET", "providers/<uuid:pk>", "models:manage", 1),

@@ -75,6 +75,9 @@ def world(admin, editor, viewer, outsider, anonymous) -> World:
     invitation = post("/api/v1/invitations", {"email": "guest@acme.example", "role": "viewer"})
     provider = post("/api/v1/providers", {"kind": "echo", "name": "Spare"})
     model = admin.client.get("/api/v1/models").json()["data"][0]
+    webhook = {"name": "Ops", "url": "https://hooks.example.invalid/ops", "event_types": ["batch.completed"]}
+    webhook_id = post("/api/v1/webhooks", webhook).json()["data"]["id"]
+    delivery = post(f"/api/v1/webhooks/{webhook_id}/test", {})
     key = ApiKey(organization=editor.organization, user=editor.user, name="editor's", scopes=["prompts:read"])
     key.give_secret()
     key.save()
@@ -84,6 +87,8 @@ def world(admin, editor, viewer, outsider, anonymous) -> World:
         "invitations": invitation.json()["data"]["id"],
         "models": model["id"],
         "providers": provider.json()["data"]["id"],
+        "webhooks": webhook_id,
+        "deliveries": delivery.json()["data"]["id"],
         "api-keys": str(key.id),
         "users": str(viewer.user.id),
         "audit-logs": str(AuditEntry.objects.for_organization(admin.organization.id)[0].pk),
@@ -111,6 +116,7 @@ def filled(value: Any, ids: dict[str, str]) -> Any:
 
 def call(route: Route, world: World, client: APIClient) -> Any:
     path = route.path.replace("<uuid:pk>", world.ids.get(route.path.split("/")[0], ""))
+    path = path.replace("<uuid:delivery_id>", world.ids["deliveries"])
     path = path.replace("<int:number>", "1").replace("<str:label>", "production").replace("<path:slug>", "hello")
     send = getattr(client, route.method.lower())
     body = [filled(route.body, world.ids)] if route.method in {"POST", "PUT", "PATCH"} else []

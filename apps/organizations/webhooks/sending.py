@@ -13,7 +13,6 @@ from urllib3.exceptions import HTTPError, SSLError
 from everquant.network.address import BlockedAddressError, parse_base_url, validate_base_url
 from everquant.network.connections import Deadline, give_back, is_timeout, pool_for, post
 
-TOTAL_TIMEOUT_S = 15.0
 CONNECT_TIMEOUT_S = 5.0
 MAX_ANSWER_BYTES = 64 * 1024
 EXCERPT_BYTES = 1024
@@ -53,7 +52,7 @@ def _check_scheme(url: str) -> None:
 
 
 def send(url: str, *, body: bytes, headers: Mapping[str, str]) -> Outcome:
-    deadline = Deadline(total_s=TOTAL_TIMEOUT_S, connect_s=CONNECT_TIMEOUT_S)
+    deadline = Deadline(total_s=settings.WEBHOOK_TIMEOUT, connect_s=CONNECT_TIMEOUT_S)
     try:
         _check_scheme(url)
         parts = parse_base_url(url, with_query=True)
@@ -97,10 +96,7 @@ def _refusal(status: int) -> str:
 def _failure(error: Exception, deadline: Deadline) -> str:
     """In our own words: the error's may hold the address that a name led to."""
     if deadline.expired or is_timeout(error):
-        return "The endpoint could not be connected to in time." if deadline.is_connecting else _TOO_LATE
+        return f"The endpoint did not {'accept a connection' if deadline.is_connecting else 'answer'} in time."
     if isinstance(error, SSLError | ssl.SSLCertVerificationError):
         return "No trusted TLS connection to the endpoint."
     return "The connection to the endpoint failed."
-
-
-_TOO_LATE = f"The endpoint did not answer within {TOTAL_TIMEOUT_S:.0f} s."
