@@ -7,6 +7,7 @@ from collections.abc import Callable
 from typing import Any, cast
 
 import structlog
+from corsheaders.middleware import CorsMiddleware
 from django.conf import settings
 from django.core.exceptions import DisallowedHost
 from django.http import HttpRequest, HttpResponse
@@ -69,6 +70,18 @@ class RequestMiddleware:
             user=str(principal.user_id) if principal else None,
             organization=str(principal.organization_id) if principal else None,
         )
+
+
+class OriginMiddleware(CorsMiddleware):
+    """django-cors-headers for requests that name an origin; of the others it would only parse all headers."""
+
+    def __call__(self, request: HttpRequest) -> Any:
+        if "HTTP_ORIGIN" in request.META:
+            return super().__call__(request)
+        response = self.get_response(request)
+        if request.path_info.startswith(API_PREFIXES):
+            response.headers.setdefault("Vary", "origin")  # type: ignore[union-attr] # it is not async
+        return response
 
 
 class ApiBoundaryMiddleware:
