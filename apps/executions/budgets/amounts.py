@@ -38,8 +38,7 @@ _SMALLEST_USD = Decimal(1).scaleb(-COST_PLACES)
 
 
 def most_input_tokens(messages: list[Json], tools: list[Json] | None, response_schema: Json | None) -> int:
-    texts = [_without_images(message) for message in messages]
-    images = sum(_parts(message) - _parts(text) for message, text in zip(messages, texts, strict=True))
+    texts, images = without_images(messages)
     tokens = len(orjson.dumps(texts)) + TOKENS_PER_MESSAGE * len(messages) + TOKENS_PER_CALL
     tokens += TOKENS_PER_IMAGE * images
     if tools:
@@ -47,6 +46,12 @@ def most_input_tokens(messages: list[Json], tools: list[Json] | None, response_s
     if response_schema is not None:
         tokens += len(orjson.dumps(response_schema)) + TOKENS_FOR_TOOLS
     return tokens
+
+
+def without_images(messages: list[Json]) -> tuple[list[Json], int]:
+    """The messages without their images, and how many those are."""
+    texts = [_without_images(message) for message in messages]
+    return texts, sum(_parts(message) - _parts(text) for message, text in zip(messages, texts, strict=True))
 
 
 def _without_images(message: Json) -> Json:
