@@ -15,7 +15,6 @@ from apps.users.models import ApiKey, Membership
 from everquant.api.serializers import StrictBooleanField, StrictCharField, StrictSerializer, StrictUUIDField
 
 _LIMIT = re.compile(rf"[0-9]{{1,{LIMIT_DIGITS - LIMIT_PLACES}}}(\.[0-9]{{1,{LIMIT_PLACES}}})?")
-_AMOUNT: Any = {"type": "string", "pattern": r"^-?[0-9]+(\.[0-9]+)?$"}
 
 
 @extend_schema_field({"type": "string", "pattern": f"^{_LIMIT.pattern}$"})
@@ -93,14 +92,19 @@ def _of(scope: str, scope_id: Any, organization_id: Any) -> "models.QuerySet[Any
     return found  # type: ignore[no-any-return] # managers from querysets are not typed
 
 
+@extend_schema_field({"type": "string", "pattern": r"^-?[0-9]+(\.[0-9]+)?$"})
+class AmountField(serializers.CharField):
+    """USD as a decimal string."""
+
+
 class CurrentSpendSerializer(serializers.Serializer[Any]):
     """The period that is running. Spent is what its executions have cost; reserved is held for those that run."""
 
     period_start = serializers.DateField(read_only=True)
     period_end = serializers.DateField(read_only=True, help_text="The first day that is not part of it.")
-    spent_usd = extend_schema_field(_AMOUNT)(serializers.CharField)(read_only=True)
-    reserved_usd = extend_schema_field(_AMOUNT)(serializers.CharField)(read_only=True)
-    remaining_usd = extend_schema_field(_AMOUNT)(serializers.CharField)(read_only=True)
+    spent_usd = AmountField(read_only=True)
+    reserved_usd = AmountField(read_only=True)
+    remaining_usd = AmountField(read_only=True)
 
 
 class BudgetSerializer(serializers.ModelSerializer[Budget]):
