@@ -29,11 +29,16 @@ def main() -> int:
     from django.core.exceptions import ImproperlyConfigured  # noqa: PLC0415
     from django.core.management import execute_from_command_line  # noqa: PLC0415
 
+    from everquant.management.commands.web import Command as Web  # noqa: PLC0415
+
     command = sys.argv[1] if len(sys.argv) > 1 else "help"
     try:
         is_needed = command not in WITHOUT_DATABASE and "--help" not in sys.argv
         with (settings.EMBEDDED if is_needed else None) or nullcontext():
-            execute_from_command_line(sys.argv)
+            if command == "web":  # becomes the server, which loads the apps itself: to load them twice takes a second
+                Web().run_from_argv(sys.argv)
+            else:
+                execute_from_command_line(sys.argv)
     except (EmbeddedError, ImproperlyConfigured) as error:
         sys.stderr.write(f"{error}\n")
         return 1

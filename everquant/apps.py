@@ -1,4 +1,7 @@
 from django.apps import AppConfig
+from django.core.cache import close_caches
+from django.core.signals import request_finished, request_started
+from django.db import close_old_connections, reset_queries
 
 
 class EverQuantConfig(AppConfig):
@@ -11,3 +14,14 @@ class EverQuantConfig(AppConfig):
         from everquant.logging import configure_logging  # noqa: PLC0415 (settings must be loaded first)
 
         configure_logging()
+        _keep_off_every_request()
+
+
+def _keep_off_every_request() -> None:
+    """Django's handlers that do nothing here: queries are only logged under DEBUG, and connections to Redis are kept.
+
+    What gives a database connection back to its pool stays connected.
+    """
+    request_started.disconnect(reset_queries)
+    request_started.disconnect(close_old_connections)
+    request_finished.disconnect(close_caches)

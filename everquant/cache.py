@@ -110,10 +110,11 @@ def _send_invalidations() -> None:
         return
 
     def change(redis: Any) -> None:
-        pipeline = redis.pipeline(transaction=False)
+        target = redis if len(sending) == 1 else redis.pipeline(transaction=False)
         for name, epoch in sending.items():
-            pipeline.set(name, epoch, ex=EPOCH_TTL_S)
-        pipeline.execute()
+            target.set(name, epoch, ex=EPOCH_TTL_S)
+        if target is not redis:
+            target.execute()
 
     with_redis(change)
     for name, epoch in sending.items():

@@ -157,7 +157,7 @@ class EnvelopeSchema(AutoSchema):
     def _response_headers(self, status: str) -> set[str]:
         names = {"X-Request-ID", *_RATE_LIMITS}
         names |= {"ETag"} if self.view.action in self.view.tagged_actions else set()
-        names |= {"Location"} if status == "201" and self._permission() != "public" else set()
+        names |= {"Location"} if status in {"201", "202"} and self._permission() != "public" else set()
         return names | ({"Idempotent-Replayed"} if self._is_run_once() else set())
 
     def _errors(self) -> set[str]:

@@ -6,6 +6,8 @@ from typing import Any
 from django.db import models
 from rest_framework import serializers
 
+from everquant.context import current
+
 
 class StrictSerializer(serializers.Serializer):
     """Unknown fields are errors; so are values for fields that only the server writes."""
@@ -104,4 +106,7 @@ class ScopedField(serializers.PrimaryKeyRelatedField):
 
     def get_queryset(self) -> Any:
         queryset: Any = super().get_queryset()
-        return queryset.for_organization(self.context["request"].auth.organization_id) if queryset is not None else None
+        context = current()
+        if queryset is None or context is None or context.principal is None:
+            return None  # while the API is described
+        return queryset.for_organization(context.principal.organization_id)

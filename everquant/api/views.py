@@ -1,7 +1,7 @@
 """The base of every API view: order of checks, strict parameters, idempotency, limit headers."""
 
 from collections.abc import Iterable
-from functools import partial
+from functools import cache, partial
 from typing import Any, ClassVar
 from uuid import UUID
 
@@ -94,14 +94,14 @@ class ApiViewSet(ViewSetMixin, GenericAPIView):
     def get_output_serializer_class(self) -> Any:
         return self.output_serializer_classes.get(self.action, self.serializer_class)
 
-    def validated(self, **kwargs: Any) -> dict[str, Any]:
+    def validated(self, *, instance: Any = None, partial: bool = False) -> dict[str, Any]:
         """The checked body of the request; raises ValidationError."""
-        return dict(self.checked_serializer(**kwargs).validated_data)
-
-    def checked_serializer(self, **kwargs: Any) -> Any:
-        serializer = self.get_serializer(data=self.request.data, **kwargs)
+        serializer_class = self.get_serializer_class()
+        if instance is None:
+            return dict(_shared(serializer_class, partial).run_validation(self.request.data))
+        serializer = serializer_class(instance, data=self.request.data, partial=partial)
         serializer.is_valid(raise_exception=True)
-        return serializer
+        return dict(serializer.validated_data)
 
     def represent(self, instance: Any, *, many: bool = False) -> Any:
         """The instance as the action answers it."""
@@ -116,3 +116,12 @@ class ApiViewSet(ViewSetMixin, GenericAPIView):
         if self.request.method in {"GET", "HEAD"} and known and matches(known, etag):
             return Response(status=304, headers=headers)
         return Response(data, status=status, headers=headers)
+
+
+@cache
+def _shared(serializer_class: Any, partial: bool) -> Any:
+    """One serializer for all requests: it keeps nothing of them, and to copy its fields anew costs more than to check.
+
+    A serializer of an existing instance may look at it, and is made for its request.
+    """
+    return serializer_class(partial=partial)
