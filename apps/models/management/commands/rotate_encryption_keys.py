@@ -3,14 +3,17 @@ from typing import Any
 from django.core.management.base import BaseCommand, CommandError
 
 from apps.models.services import rotate_provider_keys
+from apps.organizations.webhooks.services import rotate_webhook_secrets
 
 
 class Command(BaseCommand):
-    help = "Encrypt every provider's key again, with the first of ENCRYPTION_KEYS. Afterwards older keys can go."
+    help = "Encrypt every provider's key and every webhook's secret again, with the first of ENCRYPTION_KEYS."
 
     def handle(self, *args: Any, **options: Any) -> None:
-        rotated, unreadable = rotate_provider_keys()
+        rotated, providers = rotate_provider_keys()
         self.stdout.write(f"{rotated} keys encrypted again.")
-        if unreadable:
-            names = ", ".join(f"{provider.name} ({provider.pk})" for provider in unreadable)
+        rotated, webhooks = rotate_webhook_secrets()
+        self.stdout.write(f"The secrets of {rotated} webhooks encrypted again.")
+        if providers or webhooks:
+            names = ", ".join(f"{one.name} ({one.pk})" for one in [*providers, *webhooks])
             raise CommandError(f"No key in ENCRYPTION_KEYS opens those of: {names}")
