@@ -12,7 +12,7 @@ import pytest
 from django.conf import settings
 from django.core.cache import caches
 from django.db import connection
-from django.test import TestCase
+from django.test import TestCase, TransactionTestCase
 from procrastinate.contrib.django import app
 from procrastinate.contrib.django.models import ProcrastinateJob
 from rest_framework.test import APIClient
@@ -22,20 +22,49 @@ from apps.users.models import Membership, User
 from apps.users.permissions import Role
 from everquant import cache as cache_module
 from tests.contract import check_answers
+from tests.databases import Run, empty_tables, leave_database, make_database
 
 pytest_plugins = ["tests.upstream.fixtures"]
 
 PASSWORD = "correct horse battery"
 
 
+# Those that take longest begin first, so that no process works alone at the end.
+LONGEST = ("test_up.py", "test_openapi.py", "test_containers.py", "test_embedded.py", "test_worker.py")
+
+_run = pytest.StashKey[Run]()
+
+
 def pytest_configure(config: pytest.Config) -> None:
-    if settings.EMBEDDED is not None and not hasattr(config, "workerinput"):
-        settings.EMBEDDED.start()
+    if not hasattr(config, "workerinput"):
+        if settings.EMBEDDED is not None:
+            settings.EMBEDDED.start()
+        config.stash[_run] = Run()
 
 
 def pytest_unconfigure(config: pytest.Config) -> None:
-    if settings.EMBEDDED is not None and not hasattr(config, "workerinput"):
-        settings.EMBEDDED.stop()
+    if not hasattr(config, "workerinput"):
+        if _run in config.stash:
+            config.stash[_run].end()
+        if settings.EMBEDDED is not None:
+            settings.EMBEDDED.stop()
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    items.sort(key=lambda item: LONGEST.index(item.path.name) if item.path.name in LONGEST else len(LONGEST))
+
+
+@pytest.fixture(scope="session")
+def django_db_setup(request: pytest.FixtureRequest, django_test_environment: None, django_db_blocker: Any) -> Any:
+    """In place of pytest-django's, by which every process runs all migrations."""
+    with django_db_blocker.unblock():
+        make_database(getattr(request.config, "workerinput", {}).get("workerid", "alone"))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(TransactionTestCase, "_fixture_teardown", empty_tables)
+        yield
+    with django_db_blocker.unblock():
+        leave_database()
 
 
 @pytest.fixture(autouse=True, scope="session")

@@ -15,16 +15,13 @@ for name in ("OPENAI_API_KEY", "ANTHROPIC_API_KEY", "DEMO_PASSWORD"):
     os.environ.pop(name, None)
 
 from everquant.settings import *
-from everquant.settings import CACHES, DATABASES, REDIS_URL
+from everquant.settings import CACHES, REDIS_URL
 
-# parallel test processes share one Valkey: each has a database of its own in it
-_worker = os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw")
-_location = REDIS_URL.partition("?")[0] + f"?db={int(_worker) + 1}"
+# Parallel test processes, and runs, share one Valkey: each has a database of its own in it.
+_worker = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw"))
+_first = int(os.environ.get("EVERQUANT_TEST_VALKEY", "0"))
 for _name in ("default", "limits"):
-    CACHES[_name]["LOCATION"] = _location
-
-# and several runs at once do not share a database
-DATABASES["default"]["TEST"] = {"NAME": f"test_everquant_{os.getpid()}"}
+    CACHES[_name]["LOCATION"] = REDIS_URL.partition("?")[0] + f"?db={(_first + _worker) % 64}"
 
 PASSWORD_HASHERS = ["tests.hashers.QuickArgon2Hasher"]
 WHITENOISE_AUTOREFRESH = True  # each test client makes the middlewares anew: no walk through all static files each time
