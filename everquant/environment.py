@@ -79,6 +79,10 @@ class Environment(BaseSettings):
     provider_connect_timeout: float = Field(default=5, gt=0)
     provider_first_token_timeout: float = Field(default=60, gt=0)
     provider_total_timeout: float = Field(default=300, gt=0)
+    execution_lease: float = Field(default=45, ge=1)
+    queue_runners: int = Field(default=64, ge=1)
+    on_disconnect: Literal["finish", "cancel"] = "finish"
+    max_batch_bytes: int = Field(default=32 * 1024 * 1024, ge=1024)
     budget_default_output_tokens: int = Field(default=4096, ge=1)
 
     webhook_timeout: float = Field(default=15, gt=0, le=30)

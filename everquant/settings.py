@@ -290,6 +290,11 @@ ANTHROPIC_API_KEY, ANTHROPIC_BASE_URL = ENV.anthropic_api_key, ENV.anthropic_bas
 PROVIDER_CONNECT_TIMEOUT = ENV.provider_connect_timeout
 PROVIDER_FIRST_TOKEN_TIMEOUT = ENV.provider_first_token_timeout
 PROVIDER_TOTAL_TIMEOUT = ENV.provider_total_timeout
+LEASE_S = ENV.execution_lease
+LEASE_RENEW_S = LEASE_S / 4.5
+QUEUE_RUNNERS = ENV.queue_runners
+ON_DISCONNECT = ENV.on_disconnect
+MAX_BATCH_BYTES = ENV.max_batch_bytes
 BUDGET_DEFAULT_OUTPUT_TOKENS = ENV.budget_default_output_tokens
 DEMO_PASSWORD = ENV.demo_password
 
@@ -361,6 +366,8 @@ ADMIN_PAGES = {
     ],
     "Operation": [
         ("Audit log", "receipt_long", "users_auditentry"),
+        ("Webhooks", "webhook", "organizations_webhookendpoint"),
+        ("Webhook deliveries", "outbox", "organizations_webhookdelivery"),
         ("Jobs", "work_history", "procrastinate_procrastinatejob"),
     ],
 }
