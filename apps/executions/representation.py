@@ -1,11 +1,20 @@
 """An execution as it is answered and streamed: plain values made once, without a serializer for each."""
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from apps.executions.models import Execution, ExecutionAttempt, ExecutionPayload
-from apps.executions.orchestrator import Finished
+from apps.executions.models import Execution, ExecutionAttempt, ExecutionPayload, Status
+
+if TYPE_CHECKING:
+    from apps.executions.orchestrator import Finished
 
 Json = dict[str, Any]
+
+_BEFORE_CALL = (
+    "id", "organization_id", "prompt_id", "prompt_version_id", "version_number", "model_id", "provider_model", "source",
+    "is_streamed", "is_background", "batch_id", "batch_row", "retry_of_id", "unit_id", "metadata", "queue_ms",
+    "ab_test_id", "ab_variant", "created_by_id", "api_key_id", "created_at", "started_at",
+)  # fmt: skip
+_SAID = ("variables", "messages", "parameters", "tools", "response_schema")
 
 
 def summarize(execution: Execution) -> Json:
@@ -20,6 +29,10 @@ def summarize(execution: Execution) -> Json:
         "status": execution.status,
         "source": execution.source,
         "is_streamed": execution.is_streamed,
+        "is_background": execution.is_background,
+        "batch_id": execution.batch_id,
+        "batch_row": execution.batch_row,
+        "retry_of_id": execution.retry_of_id,
         "unit_id": execution.unit_id or None,
         "metadata": execution.metadata,
         "finish_reason": execution.finish_reason or None,
@@ -31,6 +44,7 @@ def summarize(execution: Execution) -> Json:
         "reasoning_tokens": execution.reasoning_tokens,
         "cost_usd": None if execution.cost_usd is None else f"{execution.cost_usd:f}",
         "price": execution.price,
+        "is_usage_estimated": execution.is_usage_estimated,
         "queue_ms": execution.queue_ms,
         "latency_ms": execution.latency_ms,
         "first_token_ms": execution.first_token_ms,
@@ -41,6 +55,7 @@ def summarize(execution: Execution) -> Json:
         "created_at": execution.created_at,
         "started_at": execution.started_at,
         "finished_at": execution.finished_at,
+        "cancel_requested_at": execution.cancel_requested_at,
     }
 
 
@@ -58,13 +73,26 @@ def represent(execution: Execution, payload: ExecutionPayload, attempts: list[Ex
     }
 
 
-def represent_finished(finished: Finished) -> Json:
+def represent_finished(finished: "Finished") -> Json:
     return represent(finished.execution, finished.payload, finished.attempts)
 
 
 def represent_stored(execution: Execution) -> Json:
     """Of a row of `whole()`."""
     return represent(execution, execution.payload, list(execution.attempts.all()))
+
+
+def end_event(execution: Execution) -> str:
+    """The name of the last event of a stream."""
+    names = {Status.SUCCEEDED: "completed", Status.FAILED: "failed", Status.CANCELLED: "cancelled"}
+    return f"execution.{names[Status(execution.status)]}"
+
+
+def represent_start(execution: Execution) -> Json:
+    """A row of `whole()` as it was when its call began."""
+    begun = Execution(**{name: getattr(execution, name) for name in _BEFORE_CALL}, status=Status.RUNNING)
+    said = {name: getattr(execution.payload, name) for name in _SAID}
+    return represent(begun, ExecutionPayload(execution=begun, **said), [])
 
 
 def _attempt(attempt: ExecutionAttempt) -> Json:

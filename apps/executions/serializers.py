@@ -20,7 +20,7 @@ from everquant.api.serializers import (
     StrictUUIDField,
 )
 
-MODES = ["wait"]
+MODES = ["wait", "async"]
 MAX_METADATA_BYTES = 16_384
 MAX_METADATA_KEYS = 50
 MAX_TEXT_SCORE = 5000
@@ -73,7 +73,9 @@ class ExecuteSerializer(StrictSerializer):
         default=dict, help_text=f"Go before the version's and the model's. At most {MAX_PARAMETERS_BYTES} bytes."
     )
     stream = StrictBooleanField(default=False, help_text="Answer with Server-Sent Events.")
-    mode = serializers.ChoiceField(MODES, default="wait")
+    mode = serializers.ChoiceField(
+        MODES, default="wait", help_text="`async` answers 202 at once; a worker makes the call."
+    )
     unit_id = StrictCharField(
         default="", allow_blank=True, max_length=UNIT_ID_LENGTH, help_text="Whom it is for, such as your user's id."
     )
@@ -123,6 +125,10 @@ class ExecutionSummarySerializer(serializers.Serializer):
     status = serializers.ChoiceField(Status.choices)
     source = serializers.ChoiceField(Source.choices)  # type: ignore[assignment] # a field's name, not its option
     is_streamed = serializers.BooleanField()
+    is_background = serializers.BooleanField()
+    batch_id = serializers.UUIDField(allow_null=True)
+    batch_row = serializers.IntegerField(allow_null=True, min_value=0)
+    retry_of_id = serializers.UUIDField(allow_null=True)
     unit_id = serializers.CharField(allow_null=True)
     metadata = ObjectField()
     finish_reason = serializers.ChoiceField([reason.value for reason in FinishReason], allow_null=True)
@@ -136,6 +142,9 @@ class ExecutionSummarySerializer(serializers.Serializer):
     price = serializers.DictField(
         child=serializers.CharField(allow_null=True), allow_null=True, help_text="What the cost was computed with."
     )
+    is_usage_estimated = serializers.BooleanField(
+        help_text="Of a cancelled call whose provider did not tell: tokens are a quarter of the bytes."
+    )
     queue_ms = serializers.IntegerField(min_value=0)
     latency_ms = _count()
     first_token_ms = _count()
@@ -146,6 +155,7 @@ class ExecutionSummarySerializer(serializers.Serializer):
     created_at = serializers.DateTimeField()
     started_at = serializers.DateTimeField(allow_null=True)
     finished_at = serializers.DateTimeField(allow_null=True)
+    cancel_requested_at = serializers.DateTimeField(allow_null=True)
 
     def to_representation(self, instance: Execution) -> dict[str, Any]:
         return summarize(instance)

@@ -2,30 +2,74 @@
 
 from typing import Any
 
-import structlog
+from django.db import transaction
+from django.db.models.functions import Coalesce
 from django.utils import timezone
 
-from apps.executions.models import INTERRUPTED, Execution, Score, Status
-from apps.executions.orchestrator.idempotency import INTERRUPTED_MESSAGE
+from apps.executions.keys import time_of
+from apps.executions.models import Execution, ExecutionPayload, Score, Status
+from apps.executions.orchestrator import budgeting, queueing, recording
+from apps.executions.orchestrator.background import plan_of
+from apps.executions.orchestrator.leases import announce_cancellation
+from apps.executions.orchestrator.telling import tell_of_end
 from apps.users.principal import Principal
+from everquant.api.errors import Conflict
+from everquant.db import uuid7
 
-logger = structlog.get_logger(__name__)
+# What a retry has in common with what it retries.
+_ASKED = (
+    "organization_id", "source", "is_streamed", "prompt_id", "prompt_version_id", "version_number", "unit_id",
+    "metadata",
+)  # fmt: skip
+_SAID = ("variables", "messages", "parameters", "tools", "response_schema")
 
 
-def fail_interrupted() -> int:
-    """Fail what still runs after its lease: its process is gone, and no answer was recorded. Gives how many.
+@transaction.atomic
+def cancel_execution(*, execution: Execution) -> Execution:
+    """A queued one is cancelled at once, a running one as soon as its process has seen the wish.
 
-    It is not made again: whether the provider answered, and charged, is not known.
+    Gives the execution as it is then; raises Conflict when it had ended.
     """
-    count: int = Execution.objects.interrupted().update(
-        status=Status.FAILED,
-        error_code=INTERRUPTED,
-        error_message=INTERRUPTED_MESSAGE,
-        finished_at=timezone.now(),
+    now = timezone.now()
+    row = Execution.objects.filter(id=execution.id)
+    if row.filter(status=Status.QUEUED).update(status=Status.CANCELLED, cancel_requested_at=now, finished_at=now):
+        tell_of_end(row.get())
+    elif row.filter(status=Status.RUNNING).update(cancel_requested_at=Coalesce("cancel_requested_at", now)):
+        announce_cancellation()
+    else:
+        raise Conflict("The execution has ended.", details={"status": row.get().status})
+    found: Execution = row.whole().get()
+    return found
+
+
+@transaction.atomic
+def retry_execution(*, execution: Execution, by: Principal) -> Execution:
+    """A new execution, in the background, of what a failed or cancelled one was asked.
+
+    It begins with the model that was asked first. Raises Conflict for others, BadRequest when the model cannot be
+    called any more, BudgetExceeded.
+    """
+    if execution.status not in {Status.FAILED, Status.CANCELLED}:
+        raise Conflict("Only what has failed or was cancelled is retried.", details={"status": execution.status})
+    first = execution.attempts.first()
+    again = Execution(
+        id=uuid7(),
+        status=Status.QUEUED,
+        is_background=True,
+        retry_of_id=execution.id,
+        model_id=first.model_id if first else execution.model_id,
+        provider_model=first.provider_model if first else execution.provider_model,
+        created_by_id=by.user_id,
+        api_key_id=by.api_key_id,
+        **{name: getattr(execution, name) for name in _ASKED},
     )
-    if count:
-        logger.warning("executions_interrupted", count=count)
-    return count
+    again.created_at = time_of(again.id)
+    payload = ExecutionPayload(execution=again, **{name: getattr(execution.payload, name) for name in _SAID})
+    with budgeting.reserved(again, plan_of(again, payload)):
+        recording.begin(again, payload)
+    queueing.call_runners(again.organization_id, 1)
+    found: Execution = Execution.objects.whole().get(id=again.id)
+    return found
 
 
 def add_score(

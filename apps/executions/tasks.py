@@ -1,9 +1,18 @@
-"""What has to happen again and again: partitions ahead of time, and an end for what was interrupted."""
+"""Queued executions, and what has to happen again and again: partitions ahead of time, an end for what was
+interrupted."""
+
+from uuid import UUID
 
 from procrastinate.contrib.django import app
 
+from apps.executions.orchestrator import background, queueing
 from apps.executions.partitions import ensure_partitions
-from apps.executions.services import fail_interrupted
+from apps.executions.sweeping import sweep_up
+
+
+@app.task(name=queueing.TASK, queue=queueing.QUEUE)
+def run_queued(*, organization_id: str) -> None:
+    background.run_queued(UUID(organization_id))
 
 
 @app.periodic(cron="23 * * * *")
@@ -15,4 +24,4 @@ def make_partitions(timestamp: int) -> None:
 @app.periodic(cron="* * * * *")
 @app.task(queueing_lock="executions.sweep", pass_context=False)
 def sweep(timestamp: int) -> None:
-    fail_interrupted()
+    sweep_up()

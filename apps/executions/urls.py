@@ -7,6 +7,8 @@ urlpatterns: list[URLPattern | URLResolver] = [
     path("prompts/<uuid:pk>/execute", ExecuteViewSet.as_view({"post": "execute"}), name="prompt-execute"),
     path("executions", ExecutionViewSet.as_view({"get": "list"}), name="execution-list"),
     path("executions/<uuid:pk>", ExecutionViewSet.as_view({"get": "retrieve"}), name="execution-detail"),
+    path("executions/<uuid:pk>/cancel", ExecutionViewSet.as_view({"post": "cancel"}), name="execution-cancel"),
+    path("executions/<uuid:pk>/retry", ExecutionViewSet.as_view({"post": "retry"}), name="execution-retry"),
     path(
         "executions/<uuid:pk>/scores",
         ScoreViewSet.as_view({"get": "list", "post": "create"}),

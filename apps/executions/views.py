@@ -1,9 +1,11 @@
 """Executing a prompt, reading executions, and scoring them."""
 
 from collections.abc import Iterable, Iterator
+from functools import partial
 from typing import Any
 from uuid import UUID
 
+from django.conf import settings
 from django.http import Http404
 from django.http.response import HttpResponseBase
 from drf_spectacular.types import OpenApiTypes
@@ -15,8 +17,8 @@ from apps.executions import orchestrator
 from apps.executions.failures import failure_of
 from apps.executions.filters import ExecutionFilter
 from apps.executions.models import Execution, Score
-from apps.executions.orchestrator import Command, Finished, IdempotencyClaim, live
-from apps.executions.representation import represent, represent_finished
+from apps.executions.orchestrator import Command, Finished, IdempotencyClaim, Prepared, live
+from apps.executions.representation import end_event, represent, represent_finished, represent_stored
 from apps.executions.serializers import (
     ExecuteSerializer,
     ExecutionSerializer,
@@ -24,17 +26,19 @@ from apps.executions.serializers import (
     ScoreInputSerializer,
     ScoreSerializer,
 )
-from apps.executions.services import add_score
+from apps.executions.services import add_score, cancel_execution, retry_execution
 from apps.models.providers.base import Delta
 from apps.users.tenancy import CreateMixin, ListMixin, PermissionViewSet, RetrieveMixin, TenantViewSet
 from everquant.api.bulkhead import WAITING_CALLS, Slot
 from everquant.api.errors import error_body
 from everquant.api.idempotency import REPLAYED, fingerprint_of, given_key
 from everquant.api.pagination import KeysetPagination
+from everquant.api.serializers import EmptySerializer
 from everquant.api.sse import CONTENT_TYPE, HEARTBEAT, HEARTBEAT_S, encode_event, event_stream
 
 _EXECUTE_ANSWERS: Any = {
     (200, "application/json"): ExecutionSerializer,
+    (202, "application/json"): ExecutionSerializer,
     (200, CONTENT_TYPE): OpenApiTypes.STR,
 }
 # Shared by all requests: it keeps no state, and to build it anew costs more than all the rest of the view.
@@ -42,7 +46,7 @@ _EXECUTE = ExecuteSerializer()
 
 
 class ExecuteViewSet(PermissionViewSet):
-    """Executes a prompt and waits for its answer, or streams it."""
+    """Executes a prompt and waits for its answer, streams it, or leaves it to a worker."""
 
     serializer_class = ExecuteSerializer
     permissions = {"execute": "prompts:execute"}
@@ -59,13 +63,17 @@ class ExecuteViewSet(PermissionViewSet):
         summary="Execute prompt",
         description=(
             "Needs `prompts:execute`. With `stream` the answer is a stream of events: `execution.started`, "
-            "`execution.delta` (`{execution_id, text, tool_calls}`), then `execution.completed` or `execution.failed` "
-            "with the execution. A client may leave: the answer is still taken to its end, recorded and charged. "
+            "`execution.delta` (`{execution_id, text, tool_calls}`), then `execution.completed`, `execution.failed` or "
+            "`execution.cancelled` with the execution. A client may leave: unless the server is set to cancel, the "
+            "answer is still taken to its end, recorded and charged. With `mode: async` the answer is a 202 with the "
+            "queued execution and its `Location`: a worker calls, and `GET /executions/{id}/events` streams. "
             "After a 502, 504 or 429 of the provider, `details.execution_id` says where to read what was recorded."
         ),
     )
     def execute(self, request: Request, pk: UUID) -> HttpResponseBase:
         command = self._command(request, pk)
+        if command.is_background:
+            return _queued(orchestrator.prepare(command))
         slot = WAITING_CALLS.enter()
         if command.is_streamed:
             return _streamed(command, slot)
@@ -90,12 +98,21 @@ class ExecuteViewSet(PermissionViewSet):
             model_id=wish["model_id"],
             parameters=wish["parameters"],
             is_streamed=wish["stream"],
+            is_background=wish["mode"] == "async",
             unit_id=wish["unit_id"],
             metadata=wish["metadata"],
             created_by_id=self.principal.user_id,
             api_key_id=self.principal.api_key_id,
             idempotency=IdempotencyClaim(key, fingerprint_of(request)) if key else None,
         )
+
+
+def _queued(prepared: Prepared) -> Response:
+    execution = prepared.execution
+    payload = prepared.payload
+    data = represent_stored(execution) if payload is None else represent(execution, payload, [])
+    headers = {"Location": f"/api/v1/executions/{execution.id}"}
+    return Response(data, status=202, headers={**headers, REPLAYED: "true"} if prepared.is_replay else headers)
 
 
 def _streamed(command: Command, slot: Slot) -> HttpResponseBase:
@@ -108,10 +125,16 @@ def _streamed(command: Command, slot: Slot) -> HttpResponseBase:
     except BaseException:
         slot.release()
         raise
-    response = event_stream(_events(opening, running), slot.release)
+    response = event_stream(_events(opening, running), partial(_leave, running, slot))
     if prepared.is_replay:
         response.headers[REPLAYED] = "true"
     return response
+
+
+def _leave(running: live.LiveExecution, slot: Slot) -> None:
+    slot.release()
+    if settings.ON_DISCONNECT == "cancel":
+        running.cancel()
 
 
 def _events(opening: bytes, running: live.LiveExecution) -> Iterator[bytes]:
@@ -133,7 +156,7 @@ def _described(execution_id: UUID, event: live.LiveEvent) -> tuple[str, Any]:
         ]
         return "execution.delta", {"execution_id": execution_id, "text": event.text, "tool_calls": calls}
     if isinstance(event, Finished):
-        return f"execution.{'completed' if event.has_succeeded else 'failed'}", represent_finished(event)
+        return end_event(event.execution), represent_finished(event)
     return "error", error_body(event)["error"]
 
 
@@ -142,11 +165,32 @@ class ExecutionViewSet(ListMixin, RetrieveMixin, TenantViewSet):
     serializer_class = ExecutionSerializer
     filterset_class = ExecutionFilter
     pagination_class = KeysetPagination
-    permissions = {"list": "executions:read", "retrieve": "executions:read"}
+    permissions = {
+        "list": "executions:read",
+        "retrieve": "executions:read",
+        "cancel": "prompts:execute",
+        "retry": "prompts:execute",
+    }
+    further_errors = {"retry": (402,)}
+    input_serializer_classes = {"cancel": EmptySerializer, "retry": EmptySerializer}
     output_serializer_classes = {"list": ExecutionSummarySerializer}
 
     def refine(self, queryset: Any) -> Any:
-        return queryset.whole() if self.action == "retrieve" else queryset
+        return queryset if self.action == "list" else queryset.whole()
+
+    def cancel(self, request: Request, pk: UUID) -> HttpResponseBase:
+        """Cancel execution. A queued one is cancelled at once; a running one is `running` with
+        `cancel_requested_at` until its process has stopped the call, within about a second. A finished one is a 409.
+        """
+        self.validated()
+        return Response(represent_stored(cancel_execution(execution=self.get_object())))
+
+    @extend_schema(responses={202: ExecutionSerializer})
+    def retry(self, request: Request, pk: UUID) -> HttpResponseBase:
+        """Retry execution. A failed or cancelled one is asked again, in the background, as a new execution."""
+        self.validated()
+        again = retry_execution(execution=self.get_object(), by=self.principal)
+        return Response(represent_stored(again), status=202, headers={"Location": f"/api/v1/executions/{again.id}"})
 
 
 class ScoreViewSet(ListMixin, CreateMixin, TenantViewSet):

@@ -8,9 +8,10 @@ from django.utils import timezone
 
 from apps.executions import orchestrator
 from apps.executions.models import Budget, BudgetSpend, Execution, Reservation, Status
-from apps.executions.orchestrator import Command
-from apps.executions.services import fail_interrupted
+from apps.executions.orchestrator import Command, budgeting
+from apps.executions.sweeping import fail_interrupted
 from apps.users.models import ApiKey
+from everquant.api.errors import BudgetExceeded
 from tests.budgets.conftest import BUDGETS, state
 from tests.conftest import Client
 from tests.executions.conftest import PROMPTS, stand_in
@@ -62,7 +63,9 @@ def test_while_it_runs_the_most_that_it_may_cost_is_reserved(prepare, make_budge
 
 @pytest.mark.parametrize("mine", ["organization", "user", "api_key", "prompt"])
 def test_only_the_budgets_that_apply_count(mine, execute, prompt, make_prompt, make_budget, editor, viewer):
-    keys = [ApiKey(organization=editor.organization, user=editor.user, name=n, scopes=["prompts:execute"]) for n in "ab"]
+    keys = [
+        ApiKey(organization=editor.organization, user=editor.user, name=n, scopes=["prompts:execute"]) for n in "ab"
+    ]
     secrets = [key.give_secret() for key in keys]
     for key in keys:
         key.save()
@@ -103,17 +106,11 @@ def test_what_exactly_fits_is_not_refused(prepare, make_budget, admin):
         rounded = f"{limit.quantize(Decimal('0.000001'), rounding='ROUND_UP' if not is_refused else 'ROUND_DOWN')}"
         assert admin.client.patch(path, {"limit_usd": rounded}).status_code == 200
         if is_refused:
-            with pytest.raises(orchestrator_errors().BudgetExceeded):
+            with pytest.raises(BudgetExceeded):
                 prepare(parameters={"max_tokens": 100})
         else:
             orchestrator.run(prepare(parameters={"max_tokens": 100}))
     assert state(budget["id"]) == (2 * COST, 0)
-
-
-def orchestrator_errors():
-    from everquant.api import errors
-
-    return errors
 
 
 def test_alert_only_and_inactive_budgets_refuse_nothing(execute, prompt, make_budget, admin):
@@ -192,8 +189,6 @@ def test_an_end_that_comes_too_late_settles_nothing(prepare, make_budget):
 
 
 def test_reserving_again_for_the_same_execution_changes_nothing(prepare, make_budget):
-    from apps.executions.orchestrator import budgeting
-
     budget = make_budget("1")
     prepared = prepare()
     before = state(budget["id"])

@@ -131,7 +131,7 @@ def test_version_then_label_then_production_then_current(execute, prompt, admin)
         ({"parameters": {"messages": []}}, ["parameters.messages"]),
         ({"parameters": 1}, ["parameters"]),
         ({"stream": "yes"}, ["stream"]),
-        ({"mode": "async"}, ["mode"]),
+        ({"mode": "later"}, ["mode"]),
         ({"unit_id": "u" * 201}, ["unit_id"]),
         ({"metadata": {str(n): n for n in range(51)}}, ["metadata"]),
         ({"metadata": {"a": "x" * 20_000}}, ["metadata"]),

@@ -8,7 +8,7 @@ import pytest
 from django.utils import timezone
 
 from apps.executions.models import INTERRUPTED, Execution, Status
-from apps.executions.services import fail_interrupted
+from apps.executions.sweeping import fail_interrupted
 from everquant.api.models import IdempotencyKey
 from tests.executions.conftest import PROMPTS
 from tests.upstream import Behaviour

@@ -1,3 +1,4 @@
+from apps.executions.models.batches import MAX_ROWS, Batch, BatchCount, BatchQuerySet, ExecutionEvent
 from apps.executions.models.budgets import (
     Budget,
     BudgetAlert,
@@ -26,9 +27,13 @@ __all__ = [
     "COST_DIGITS",
     "COST_PLACES",
     "INTERRUPTED",
+    "MAX_ROWS",
     "TERMINAL",
     "TRANSITIONS",
     "UNIT_ID_LENGTH",
+    "Batch",
+    "BatchCount",
+    "BatchQuerySet",
     "Budget",
     "BudgetAlert",
     "BudgetPeriod",
@@ -36,6 +41,7 @@ __all__ = [
     "BudgetSpend",
     "Execution",
     "ExecutionAttempt",
+    "ExecutionEvent",
     "ExecutionPayload",
     "ExecutionQuerySet",
     "Reservation",

@@ -7,7 +7,7 @@ from typing import Any, Self
 
 from django.contrib.postgres.indexes import GinIndex
 from django.db import models
-from django.db.models import Q
+from django.db.models import F, Q
 from django.utils import timezone
 
 from apps.executions.keys import id_bound
@@ -155,6 +155,13 @@ class Execution(models.Model):
             ),
             models.Index(
                 fields=["batch_id", "batch_row"], name="executions_by_batch", condition=Q(batch_id__isnull=False)
+            ),
+            models.Index(
+                F("organization_id"),
+                F("batch_row").asc(nulls_first=True),
+                F("id"),
+                name="executions_queue",
+                condition=Q(status=Status.QUEUED),
             ),
             GinIndex(fields=["metadata"], name="executions_by_metadata", condition=~Q(metadata={})),
         ]

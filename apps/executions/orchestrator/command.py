@@ -19,7 +19,7 @@ class IdempotencyClaim:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Command:
-    """A wish to execute a prompt on behalf of an organization."""
+    """A wish to execute a prompt on behalf of an organization; one in the background is left to a worker."""
 
     organization_id: UUID
     prompt_id: UUID
@@ -29,6 +29,7 @@ class Command:
     model_id: UUID | None = None
     parameters: Json = field(default_factory=dict)
     is_streamed: bool = False
+    is_background: bool = False
     unit_id: str = ""
     metadata: Json = field(default_factory=dict)
     source: Source = Source.API

@@ -50,6 +50,10 @@ class LiveExecution:
         """From here on the thread owns `prepared`: it changes while its answer comes."""
         _threads().submit(copy_context().run, self._run)
 
+    def cancel(self) -> None:
+        """Stop the call, unless it has ended."""
+        self.prepared.cancellation.request()
+
     def events(self, heartbeat_s: float) -> Iterator[LiveEvent | None]:
         """Deltas, then the finished execution (or the error why there is none); None when nothing came for a while."""
         while True:

@@ -6,9 +6,10 @@ from django.utils import timezone
 
 from apps.executions.models import COST_PLACES, Execution, ExecutionAttempt, ExecutionPayload, Status
 from apps.executions.orchestrator.calling import Call, Try
+from apps.executions.orchestrator.estimates import usage_of_cancelled
 from apps.executions.orchestrator.resolution import Plan
 from apps.models.prices import cost, prices_of
-from apps.models.providers.base import Usage
+from apps.models.providers.base import ErrorCode, Usage
 
 _SMALLEST_USD = Decimal(1).scaleb(-COST_PLACES)
 _MOST_TOKENS = 2**31 - 1
@@ -17,14 +18,14 @@ _MOST_TOKENS = 2**31 - 1
 def conclude(execution: Execution, payload: ExecutionPayload, plan: Plan, call: Call) -> list[ExecutionAttempt]:
     """Fill in execution and payload from the last try, also with what came before it failed; nothing is stored."""
     last = call.tries[-1]
-    execution.status = Status.FAILED if last.error else Status.SUCCEEDED
+    execution.status = _status(last)
     execution.model_id = last.target.model_id
     execution.provider_model = last.target.request.model
     execution.latency_ms = call.latency_ms
     execution.first_token_ms = call.first_token_ms
     execution.attempt_count = len(call.tries)
     execution.finished_at = timezone.now()
-    if last.error:
+    if last.error and execution.status == Status.FAILED:
         execution.error_code = last.error.code.value
         execution.error_message = last.error.message
     if last.received is not None:
@@ -32,9 +33,17 @@ def conclude(execution: Execution, payload: ExecutionPayload, plan: Plan, call: 
         payload.output = last.received.text
         payload.tool_calls = last.received.tool_calls
     usage = _total_usage(call)
+    if execution.status == Status.CANCELLED:
+        usage, execution.is_usage_estimated = usage_of_cancelled(last)
     if usage is not None:
         _charge(execution, plan, usage)
     return [_attempt(execution, each) for each in call.tries]
+
+
+def _status(last: Try) -> Status:
+    if last.error is None:
+        return Status.SUCCEEDED
+    return Status.CANCELLED if last.error.code == ErrorCode.CANCELLED else Status.FAILED
 
 
 def _total_usage(call: Call) -> Usage | None:

@@ -5,16 +5,16 @@ transactions of three round trips each.
 """
 
 import time
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Any
-from uuid import UUID
 
 import orjson
 import structlog
-from django.db import InterfaceError, OperationalError, connection
+from django.db import InterfaceError, OperationalError, connection, transaction
 from psycopg_pool import PoolTimeout
 
 from apps.executions.models import Execution, ExecutionAttempt, ExecutionPayload
+from apps.executions.orchestrator.telling import is_told, tell_of_end
 from everquant.db import release_connection
 
 logger = structlog.get_logger(__name__)
@@ -23,15 +23,15 @@ logger = structlog.get_logger(__name__)
 _PAUSES_S = (0.1, 0.4, 1.5, 4.0, 8.0)
 
 _EXECUTION = (
-    "id", "organization_id", "source", "status", "is_streamed", "prompt_id", "prompt_version_id", "version_number",
-    "model_id", "provider_model", "unit_id", "created_by_id", "api_key_id", "metadata", "created_at", "started_at",
-    "lease_expires_at",
+    "id", "organization_id", "source", "status", "is_streamed", "is_background", "prompt_id", "prompt_version_id",
+    "version_number", "model_id", "provider_model", "unit_id", "created_by_id", "api_key_id", "metadata", "created_at",
+    "started_at", "lease_expires_at", "retry_of_id",
 )  # fmt: skip
 _PAYLOAD = ("execution_id", "variables", "messages", "parameters", "tools", "response_schema")
 _RESULT = (
     "status", "model_id", "provider_model", "finish_reason", "error_code", "error_message", "input_tokens",
     "cached_input_tokens", "cache_write_tokens", "output_tokens", "reasoning_tokens", "cost_usd", "price",
-    "latency_ms", "first_token_ms", "attempt_count", "finished_at",
+    "is_usage_estimated", "latency_ms", "first_token_ms", "attempt_count", "finished_at",
 )  # fmt: skip
 _ATTEMPT = {
     "number": "smallint", "model_id": "uuid", "provider_id": "uuid", "provider_model": "text", "status": "smallint",
@@ -62,7 +62,7 @@ _FINISH = (
 
 
 def begin(execution: Execution, payload: ExecutionPayload) -> None:
-    """Store a running execution with all that is needed to make it again."""
+    """Store a queued or running execution with all that is needed to make it again."""
     with connection.cursor() as cursor:
         cursor.execute(_BEGIN, _values(execution, _EXECUTION) + _values(payload, _PAYLOAD))
 
@@ -74,23 +74,40 @@ def finish(execution: Execution, payload: ExecutionPayload, attempts: list[Execu
         *_values(execution, _RESULT), execution.id,
         payload.output, orjson.dumps(payload.tool_calls).decode(), execution.id, tries,
     ]  # fmt: skip
-    return bool(_persist(_FINISH, parameters, execution.id))
+
+    def write() -> bool:
+        with connection.cursor() as cursor:
+            cursor.execute(_FINISH, parameters)
+            return bool(cursor.fetchone()[0])
+
+    return _persist(write, execution)
 
 
-def _persist(sql: str, parameters: list[Any], execution_id: UUID) -> int:
-    """The statement's number, tried again while the database is away; repeating it is harmless."""
+def fail(execution: Execution, *, code: str, message: str) -> bool:
+    """Store a failure without an answer. False when it had ended already."""
+    return _persist(lambda: execution.fail(code=code, message=message), execution)
+
+
+def _persist(write: Callable[[], bool], execution: Execution) -> bool:
+    """What the write gives, tried again while the database is away; repeating it is harmless."""
     for pause_s in (*_PAUSES_S, None):
         try:
-            with connection.cursor() as cursor:
-                cursor.execute(sql, parameters)
-                return int(cursor.fetchone()[0])
+            return _told(write, execution) if is_told(execution) else write()
         except (OperationalError, InterfaceError, PoolTimeout) as error:
             if pause_s is None or connection.in_atomic_block:
                 raise
-            logger.warning("recording_delayed", execution_id=str(execution_id), error=str(error))
+            logger.warning("recording_delayed", execution_id=str(execution.id), error=str(error))
         release_connection()
         time.sleep(pause_s)
     raise AssertionError("unreachable")
+
+
+def _told(write: Callable[[], bool], execution: Execution) -> bool:
+    with transaction.atomic():
+        has_written = write()
+        if has_written:
+            tell_of_end(execution)
+    return has_written
 
 
 def _values(row: Any, columns: Iterable[str]) -> list[Any]:

@@ -3,6 +3,7 @@
 Room for the next: a running A/B test chooses the version when neither a number nor a label is named.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from uuid import UUID
 
@@ -14,6 +15,9 @@ from apps.prompts import published
 from apps.prompts.models import Prompt, PromptVersion
 from apps.prompts.rendering import CompiledPrompt, PromptError, check_parameters
 from everquant.api.errors import BadRequest, Conflict, NotFound
+
+# Of a batch: enough to see what is wrong with a file.
+MOST_PROBLEMS = 100
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,6 +53,38 @@ def resolve(command: Command) -> Plan:
     model_id = command.model_id or version.model_id
     models = candidates.candidates_for(command.organization_id, model_id)
     return Plan(version, messages, models, {**version.parameters, **command.parameters})
+
+
+def resolve_rows(command: Command, rows: Sequence[Json]) -> tuple[Plan, list[list[Json]]]:
+    """As `resolve`, for many values of the variables: one plan (without messages), and the messages of each row.
+
+    Raises BadRequest naming what is wrong as `rows.17.name`, at most MOST_PROBLEMS.
+    """
+    key = (command.prompt_id, command.version, command.label)
+    resolved = _memory.get(command.organization_id, key, lambda: _load(command))
+    version = resolved.version
+    try:
+        check_parameters(command.parameters)
+    except PromptError as error:
+        raise BadRequest(error.message, details=error.details) from error
+    models = candidates.candidates_for(command.organization_id, command.model_id or version.model_id)
+    messages: list[list[Json]] = []
+    problems: dict[str, str] = {}
+    for number, variables in enumerate(rows):
+        try:
+            messages.append(resolved.compiled.render_messages(variables))
+        except PromptError as error:
+            for path, why in error.details.items():
+                problems[f"rows.{number}.{path.removeprefix('variables.')}"] = why
+            if len(problems) >= MOST_PROBLEMS:
+                break
+    if problems:
+        raise BadRequest("Rows cannot be rendered; nothing was stored.", details=first_problems(problems))
+    return Plan(version, [], models, {**version.parameters, **command.parameters}), messages
+
+
+def first_problems(problems: dict[str, str]) -> dict[str, str]:
+    return dict(list(problems.items())[:MOST_PROBLEMS])
 
 
 def names_to_prefetch(organization_id: UUID) -> tuple[str, ...]:

@@ -1,6 +1,7 @@
 """The order of one execution. Each step is a module of its own; this one only puts them in their order."""
 
-from datetime import timedelta
+from collections.abc import Callable
+from typing import Any
 from uuid import UUID
 
 from django.conf import settings
@@ -9,28 +10,32 @@ from django.utils import timezone
 
 from apps.executions.keys import time_of
 from apps.executions.models import Execution, ExecutionPayload, Status
-from apps.executions.orchestrator import idempotency, recording
+from apps.executions.orchestrator import budgeting, idempotency, queueing, recording
 from apps.executions.orchestrator.calling import Call, OnDelta, Target
 from apps.executions.orchestrator.command import Command, Finished
+from apps.executions.orchestrator.leases import LEASES, lease_end
 from apps.executions.orchestrator.outcome import conclude
 from apps.executions.orchestrator.resolution import Plan, resolve
 from apps.models.models import LLMModel
 from apps.models.providers.base import ModelRequest, ProviderError, Timeouts
+from apps.models.providers.cancellation import Cancellation
 from apps.models.services import adapter_for
 from everquant.db import assert_no_transaction, release_connection, uuid7
 
-# Beyond the deadline of the calls: recording waits for a database that restarts.
-LEASE_GRACE = timedelta(seconds=60)
 CRASHED = "INTERNAL"
 
 
 class Prepared:
-    """An execution that is stored as running and has yet to be called; or one that a repeated key has found."""
+    """An execution that is stored and has yet to be called; or one that a repeated key has found.
+
+    `cancellation` stops its call.
+    """
 
     def __init__(self, execution: Execution, payload: ExecutionPayload | None, plan: Plan | None) -> None:
         self.execution = execution
         self.payload = payload
         self.plan = plan
+        self.cancellation = Cancellation()
 
     @property
     def is_replay(self) -> bool:
@@ -43,40 +48,60 @@ def execute(command: Command) -> Finished:
 
 
 def prepare(command: Command) -> Prepared:
-    """Steps 2 to 5: resolved, rendered, claimed and stored. Raises BadRequest, NotFound, Conflict.
+    """Steps 2 to 5: resolved, rendered, claimed, reserved and stored.
 
-    Room for step 4: a budget is reserved between `resolve` and the insert, in the transaction of `_insert`.
+    Raises BadRequest, NotFound, Conflict, BudgetExceeded.
     """
     plan = resolve(command)
-    if command.idempotency is None:
+    if command.idempotency is None and not command.is_background:
         return _insert(command, plan, uuid7())
     with transaction.atomic():
-        execution_id, is_new = idempotency.claim(command.organization_id, command.idempotency)
+        execution_id, is_new = _claim(command)
         if is_new:
-            return _insert(command, plan, execution_id)
+            prepared = _insert(command, plan, execution_id)
+            if command.is_background:
+                queueing.call_runners(command.organization_id, 1)
+            return prepared
     return Prepared(idempotency.stored(execution_id, command.organization_id), None, None)
 
 
-def run(prepared: Prepared, on_delta: OnDelta | None = None) -> Finished:
-    """Steps 6 and 7: called without a connection, recorded, committed. With `on_delta` the answer is streamed to it."""
+def run(prepared: Prepared, on_delta: OnDelta | None = None, before_end: Callable[[], None] | None = None) -> Finished:
+    """Steps 6 and 7: called without a connection, recorded, committed. With `on_delta` the answer is streamed to it.
+
+    `before_end` is called between the call and its recording.
+    """
     execution, payload, plan = prepared.execution, prepared.payload, prepared.plan
     release_connection()
     if plan is None or payload is None:
         return idempotency.wait_for(execution.id, execution.organization_id)
     assert_no_transaction()
-    call = Call([_target(execution, plan, model) for model in plan.candidates], timeouts(), on_delta)
-    error = None
+    targets = [_target(execution, plan, model) for model in plan.candidates]
+    call = Call(targets, timeouts(), on_delta, prepared.cancellation)
+    with LEASES.hold(execution.id, prepared.cancellation):
+        error = _make(call, execution)
+        try:
+            if before_end is not None:
+                before_end()
+            return _record(execution, payload, plan, call, error)
+        finally:
+            release_connection()
+
+
+def _claim(command: Command) -> tuple[UUID, bool]:
+    if command.idempotency is None:
+        return uuid7(), True
+    return idempotency.claim(command.organization_id, command.idempotency)
+
+
+def _make(call: Call, execution: Execution) -> ProviderError | None:
     try:
         call.run()
     except ProviderError as failure:
-        error = failure
+        return failure
     except BaseException:
-        execution.fail(code=CRASHED, message="The server failed; it has been logged.")
+        recording.fail(execution, code=CRASHED, message="The server failed; it has been logged.")
         raise
-    try:
-        return _record(execution, payload, plan, call, error)
-    finally:
-        release_connection()
+    return None
 
 
 def _record(
@@ -97,13 +122,12 @@ def timeouts() -> Timeouts:
 
 def _insert(command: Command, plan: Plan, execution_id: UUID) -> Prepared:
     model = plan.candidates[0]
-    now = timezone.now()
     execution = Execution(
         id=execution_id,
         organization_id=command.organization_id,
         source=command.source,
-        status=Status.RUNNING,
         is_streamed=command.is_streamed,
+        is_background=command.is_background,
         prompt_id=command.prompt_id,
         prompt_version_id=plan.version.id,
         version_number=plan.version.version_number,
@@ -114,8 +138,7 @@ def _insert(command: Command, plan: Plan, execution_id: UUID) -> Prepared:
         api_key_id=command.api_key_id,
         metadata=command.metadata,
         created_at=time_of(execution_id),
-        started_at=now,
-        lease_expires_at=now + timedelta(seconds=timeouts().total_s) + LEASE_GRACE,
+        **_first_state(command),
     )
     payload = ExecutionPayload(
         execution=execution,
@@ -125,8 +148,15 @@ def _insert(command: Command, plan: Plan, execution_id: UUID) -> Prepared:
         tools=plan.version.tools or None,
         response_schema=plan.version.response_schema,
     )
-    recording.begin(execution, payload)
+    with budgeting.reserved(execution, plan):
+        recording.begin(execution, payload)
     return Prepared(execution, payload, plan)
+
+
+def _first_state(command: Command) -> dict[str, Any]:
+    if command.is_background:
+        return {"status": Status.QUEUED}
+    return {"status": Status.RUNNING, "started_at": timezone.now(), "lease_expires_at": lease_end()}
 
 
 def _target(execution: Execution, plan: Plan, model: LLMModel) -> Target:

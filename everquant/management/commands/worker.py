@@ -18,6 +18,8 @@ from procrastinate.contrib.django import app as django_app
 from procrastinate.contrib.django.utils import connector_params
 from procrastinate.psycopg_connector import PsycopgConnector
 
+from everquant.workers import STOPPING, set_capacity
+
 log = structlog.get_logger(__name__)
 
 # Threads beyond those of the jobs, for what the event loop itself sends there (name lookups).
@@ -51,6 +53,7 @@ class Command(BaseCommand):
     def handle(self, *_args: Any, concurrency: int, queues: str, **_options: Any) -> None:
         if concurrency < 1:
             raise CommandError("--concurrency must be at least 1")
+        set_capacity(concurrency)
         names = [name.strip() for name in queues.split(",") if name.strip()]
         asyncio.run(Worker(concurrency=concurrency, queues=names).run())
 
@@ -110,6 +113,7 @@ class Worker:
         if self._stopping.is_set():
             os._exit(1)
         self._stopping.set()
+        STOPPING.set()
         # Threads cannot be cancelled: a job that ignores its abort must not keep the process.
         loop.call_later(settings.WORKER_DRAIN_S + ABORT_GRACE_S, os._exit, 1)
 

@@ -1,0 +1,141 @@
+"""Queued executions: the rows are the queue, and runners (jobs) empty it, so that ten thousand rows are a few jobs.
+
+Whoever stores queued executions calls runners in the same transaction. A runner takes one execution after the other
+until none is left, or its time is over and a successor goes on; so jobs of other kinds get their turn.
+
+Who goes next is decided for every single execution. The organization with the fewest calls running in this process is
+first, of equals the one that has waited longest. Within an organization those asked for singly go first, then
+batches row by row: the first rows of all its batches before the second ones.
+"""
+
+import threading
+import time
+from collections import Counter
+from datetime import timedelta
+from uuid import UUID
+
+from django.conf import settings
+from django.db import connection
+from django.utils import timezone
+from procrastinate.contrib.django import app
+from procrastinate.types import JSONDict
+
+from apps.executions.keys import id_bound
+from apps.executions.models import Execution
+from apps.executions.orchestrator.leases import lease_end
+
+TASK = "executions.run_queued"
+QUEUE = "executions"
+LOOK_AGAIN_S = 0.5
+# What has waited longer is failed by the sweeper; so only the newest partitions are looked at.
+WAITS_AT_MOST = timedelta(days=7)
+_MARGIN = timedelta(hours=1)
+
+_TAKE = """
+WITH next AS (
+    SELECT id FROM executions_execution
+    WHERE organization_id = %(organization)s AND status = 'queued' AND id >= %(low)s AND id < %(high)s
+    ORDER BY batch_row NULLS FIRST, id LIMIT 1 FOR UPDATE SKIP LOCKED
+)
+UPDATE executions_execution e
+SET status = 'running', started_at = %(now)s, lease_expires_at = %(lease)s,
+    queue_ms = least(extract(epoch FROM %(now)s - e.created_at) * 1000, 2147483647)::integer
+FROM next WHERE e.id = next.id AND e.id >= %(low)s AND e.id < %(high)s
+RETURNING e.*
+"""
+_ORGANIZATIONS = """
+WITH RECURSIVE waiting AS (
+    (SELECT organization_id FROM executions_execution
+     WHERE status = 'queued' AND id >= %(low)s AND id < %(high)s ORDER BY organization_id LIMIT 1)
+    UNION ALL
+    SELECT (SELECT organization_id FROM executions_execution
+            WHERE status = 'queued' AND id >= %(low)s AND id < %(high)s AND organization_id > waiting.organization_id
+            ORDER BY organization_id LIMIT 1)
+    FROM waiting WHERE waiting.organization_id IS NOT NULL
+)
+SELECT organization_id FROM waiting WHERE organization_id IS NOT NULL
+"""
+
+
+def call_runners(organization_id: UUID, executions: int) -> None:
+    """Have runners come for so many executions; in the transaction that stores them."""
+    jobs: list[JSONDict] = [{"organization_id": str(organization_id)}] * min(executions, settings.QUEUE_RUNNERS)
+    app.configure_task(TASK, queue=QUEUE).batch_defer(*jobs)
+
+
+def waiting_organizations() -> list[UUID]:
+    """Those with queued executions."""
+    with connection.cursor() as cursor:
+        cursor.execute(_ORGANIZATIONS, _bounds())
+        return [row[0] for row in cursor.fetchall()]
+
+
+def _take(organization_id: UUID) -> Execution | None:
+    """The organization's next execution, running from now on; committed."""
+    now = timezone.now()
+    parameters = {"organization": organization_id, "now": now, "lease": lease_end(), **_bounds()}
+    return next(iter(Execution.objects.raw(_TAKE, parameters)), None)
+
+
+def _bounds() -> dict[str, str]:
+    now = timezone.now()
+    return {"low": str(id_bound(now - WAITS_AT_MOST - _MARGIN)), "high": str(id_bound(now + _MARGIN))}
+
+
+class Turns:
+    """Whose turn it is in this process."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._running: Counter[UUID] = Counter()
+        self._waiting: dict[UUID, None] = {}
+        self._look_at = 0.0
+
+    def announce(self, organization_id: UUID) -> None:
+        """That it may have queued executions."""
+        with self._lock:
+            self._waiting.setdefault(organization_id)
+
+    def take(self) -> Execution | None:
+        """The execution whose turn it is, or None when nothing is queued. `leave` when it has ended."""
+        self._look()
+        while (organization_id := self._enter_next()) is not None:
+            execution = None
+            try:
+                execution = _take(organization_id)
+            finally:
+                if execution is None:
+                    self.leave(organization_id)
+            if execution is not None:
+                return execution
+            with self._lock:
+                self._waiting.pop(organization_id, None)
+        return None
+
+    def leave(self, organization_id: UUID) -> None:
+        with self._lock:
+            self._running[organization_id] -= 1
+            if not self._running[organization_id]:
+                del self._running[organization_id]
+
+    def _look(self) -> None:
+        with self._lock:
+            if time.monotonic() < self._look_at:
+                return
+            self._look_at = time.monotonic() + LOOK_AGAIN_S
+        found = waiting_organizations()
+        with self._lock:
+            for organization_id in found:
+                self._waiting.setdefault(organization_id)
+
+    def _enter_next(self) -> UUID | None:
+        with self._lock:
+            if not self._waiting:
+                return None
+            organization_id = min(self._waiting, key=lambda key: self._running[key])
+            self._waiting[organization_id] = self._waiting.pop(organization_id)
+            self._running[organization_id] += 1
+            return organization_id
+
+
+TURNS = Turns()
