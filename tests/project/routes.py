@@ -40,6 +40,9 @@ _PROVIDER = {"kind": "echo", "name": "Another"}
 _WEBHOOK = {"name": "ci", "url": "https://hooks.example.invalid/in", "event_types": ["execution.failed"]}
 _MODEL = {"provider_id": "{provider}", "slug": "another", "provider_model_name": "echo"}
 
+_BUDGET = {"name": "New", "limit_usd": "5"}
+_NEW_BUDGET = {**_BUDGET, "scope": "organization", "period": "month"}
+
 _VERSION = {"version_number": 1, "content": "Hello"}
 _DOCUMENT = {"prompts": [{"slug": "imported", "name": "Imported", "versions": [_VERSION]}]}
 
@@ -127,4 +130,10 @@ ROUTES = [
     Route("GET", "executions/<uuid:pk>", "executions:read", 2),
     Route("GET", "executions/<uuid:pk>/scores", "executions:read", 3),
     Route("POST", "executions/<uuid:pk>/scores", "executions:score", 3, body={"name": "helpful", "value": 1}),
+    Route("GET", "billing/budgets", "billing:manage", 2),
+    Route("POST", "billing/budgets", "billing:manage", 6, body=_NEW_BUDGET),
+    Route("GET", "billing/budgets/<uuid:pk>", "billing:manage", 1),
+    Route("PUT", "billing/budgets/<uuid:pk>", "billing:manage", 4, body=_BUDGET),
+    Route("PATCH", "billing/budgets/<uuid:pk>", "billing:manage", 4, body={"name": "New"}),
+    Route("DELETE", "billing/budgets/<uuid:pk>", "billing:manage", 6),
 ]

@@ -81,7 +81,10 @@ def world(admin, editor, viewer, outsider, anonymous) -> World:
     key = ApiKey(organization=editor.organization, user=editor.user, name="editor's", scopes=["prompts:read"])
     key.give_secret()
     key.save()
+    # it does not apply, so that the queries of an execution are counted without it
+    budget = {"name": "B", "scope": "organization", "period": "day", "limit_usd": "5", "is_active": False}
     ids = {
+        "billing": post("/api/v1/billing/budgets", budget).json()["data"]["id"],
         "prompts": prompt_id,
         "executions": execution.json()["data"]["id"],
         "invitations": invitation.json()["data"]["id"],

@@ -4,17 +4,15 @@ import re
 from decimal import Decimal
 from typing import Any
 
-from django.db import models
 from drf_spectacular.utils import extend_schema_field
 from rest_framework import serializers
 
 from apps.executions.models import Budget, BudgetPeriod, BudgetScope
 from apps.executions.models.budgets import LIMIT_DIGITS, LIMIT_PLACES, MOST_ALERTS, SMALLEST_SHARE, default_alerts
-from apps.prompts.models import Prompt
-from apps.users.models import ApiKey, Membership
 from everquant.api.serializers import StrictBooleanField, StrictCharField, StrictSerializer, StrictUUIDField
 
 _LIMIT = re.compile(rf"[0-9]{{1,{LIMIT_DIGITS - LIMIT_PLACES}}}(\.[0-9]{{1,{LIMIT_PLACES}}})?")
+_SMALLEST_USD = Decimal(1).scaleb(-LIMIT_PLACES)
 
 
 @extend_schema_field({"type": "string", "pattern": f"^{_LIMIT.pattern}$"})
@@ -27,7 +25,7 @@ class LimitField(serializers.Field):  # type: ignore[type-arg] # DRF's field tak
             raise serializers.ValidationError(
                 f"Must be a string of at most {digits} digits, and {LIMIT_PLACES} after the point."
             )
-        value = Decimal(data)
+        value = Decimal(data).quantize(_SMALLEST_USD)
         if value <= 0:
             raise serializers.ValidationError("Must be more than 0.")
         return value
@@ -68,28 +66,11 @@ class BudgetInputSerializer(BudgetChangeSerializer):
     period = serializers.ChoiceField(BudgetPeriod.choices, help_text="Calendar days and months in UTC.")
 
     def validate(self, attrs: dict[str, Any]) -> dict[str, Any]:
-        problem = self._scope_problem(attrs["scope"], attrs["scope_id"])
-        if problem:
+        if (attrs["scope"] == BudgetScope.ORGANIZATION) != (attrs["scope_id"] is None):
+            is_own = attrs["scope"] == BudgetScope.ORGANIZATION
+            problem = "The organization's own budget has none." if is_own else "This scope needs the id of one."
             raise serializers.ValidationError({"scope_id": [problem]})
         return attrs
-
-    def _scope_problem(self, scope: str, scope_id: Any) -> str:
-        if scope == BudgetScope.ORGANIZATION:
-            return "The organization's own budget has none." if scope_id else ""
-        if scope_id is None:
-            return "This field is required with this scope."
-        organization_id = self.context["request"].auth.organization_id
-        return "" if _of(scope, scope_id, organization_id).exists() else "No such object."
-
-
-def _of(scope: str, scope_id: Any, organization_id: Any) -> "models.QuerySet[Any]":
-    if scope == BudgetScope.USER:
-        found = Membership.objects.for_organization(organization_id).filter(user_id=scope_id)
-    elif scope == BudgetScope.API_KEY:
-        found = ApiKey.objects.for_organization(organization_id).unrevoked().filter(id=scope_id)
-    else:
-        found = Prompt.objects.for_organization(organization_id).alive().filter(id=scope_id)
-    return found  # type: ignore[no-any-return] # managers from querysets are not typed
 
 
 @extend_schema_field({"type": "string", "pattern": r"^-?[0-9]+(\.[0-9]+)?$"})

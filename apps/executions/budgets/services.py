@@ -11,7 +11,9 @@ from django.db import IntegrityError, connection, transaction
 from django.db.models import Sum
 
 from apps.executions.models import Budget, BudgetScope, BudgetSpend, Execution
-from everquant.api.errors import Conflict
+from apps.prompts.models import Prompt
+from apps.users.models import ApiKey, Membership
+from everquant.api.errors import BadRequest, Conflict
 
 # As in the trigger that settles executions.
 _LOCK = 7_305_202
@@ -25,10 +27,13 @@ _COLUMNS = {
 
 @transaction.atomic
 def create_budget(*, organization_id: UUID, **values: Any) -> Budget:
-    """It has spent what the ledger has of its period already. Raises Conflict when there is such a budget.
+    """It has spent what the ledger has of its period already.
 
+    Raises BadRequest for a `scope_id` that is not the organization's, Conflict when there is such a budget.
     The organization's executions that end meanwhile wait, and then find the budget.
     """
+    if not _is_of(organization_id, values["scope"], values["scope_id"]):
+        raise BadRequest("scope_id: No such object.", details={"scope_id": "No such object."})
     with connection.cursor() as cursor:
         cursor.execute("SELECT pg_advisory_xact_lock(%s, hashtext(%s))", [_LOCK, str(organization_id)])
     budget = Budget(organization_id=organization_id, **values)
@@ -36,6 +41,19 @@ def create_budget(*, organization_id: UUID, **values: Any) -> Budget:
         budget.save(force_insert=True)
     start_spend(budget)
     return budget
+
+
+def _is_of(organization_id: UUID, scope: str, scope_id: UUID | None) -> bool:
+    found: Any
+    if scope == BudgetScope.USER:
+        found = Membership.objects.for_organization(organization_id).filter(user_id=scope_id)
+    elif scope == BudgetScope.API_KEY:
+        found = ApiKey.objects.for_organization(organization_id).unrevoked().filter(id=scope_id)
+    elif scope == BudgetScope.PROMPT:
+        found = Prompt.objects.for_organization(organization_id).alive().filter(id=scope_id)
+    else:
+        return scope_id is None
+    return bool(found.exists())
 
 
 def start_spend(budget: Budget) -> BudgetSpend:
