@@ -23,6 +23,7 @@ from apps.users.tenancy import ResourceViewSet
 from everquant.api.filters import MAX_PARAMETER_LENGTH
 from everquant.api.idempotency import given_key
 from everquant.api.serializers import EmptySerializer
+from everquant.db import assert_no_transaction, release_connection
 from everquant.network.address import validate_base_url
 
 _MANAGE = "models:manage"
@@ -46,17 +47,9 @@ class ProviderViewSet(ResourceViewSet):
     def refine(self, queryset: Any) -> Any:
         return queryset.alive()
 
-    def create(self, request: Request, *args: Any, **kwargs: Any) -> Response:
-        refuse_inside_url(request.data)
-        return super().create(request, *args, **kwargs)
-
-    def update(self, request: Request, *args: Any, **kwargs: Any) -> Response:
-        refuse_inside_url(request.data)
-        return super().update(request, *args, **kwargs)
-
-    def partial_update(self, request: Request, *args: Any, **kwargs: Any) -> Response:
-        refuse_inside_url(request.data)
-        return super().partial_update(request, *args, **kwargs)
+    def check_ahead(self, request: Request) -> None:
+        if self.action in {"create", "update", "partial_update"}:
+            refuse_inside_url(request.data)
 
     def perform_create(self, data: dict[str, Any]) -> Provider:
         return services.create_provider(organization_id=self.principal.organization_id, **data)
@@ -77,9 +70,11 @@ class ProviderViewSet(ResourceViewSet):
 
 
 def refuse_inside_url(data: Any) -> None:
-    """Before any transaction, as it may look a name up. What is no plain URL is the serializer's to refuse."""
+    """Outside of a transaction, as it may look a name up. What is no plain URL is the serializer's to refuse."""
     url = data.get("base_url") if isinstance(data, dict) else None
     if isinstance(url, str) and url:
+        assert_no_transaction()
+        release_connection()
         try:
             validate_base_url(url, allow_private=settings.ALLOW_PRIVATE_PROVIDER_URLS)
         except ValueError as error:

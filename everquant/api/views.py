@@ -63,6 +63,10 @@ class ApiViewSet(ViewSetMixin, GenericAPIView):
             if key is not None and self.action not in self.network_actions:
                 self.post = partial(self._post_once, key, self.post)
         check_conditional_header(request)
+        self.check_ahead(request)
+
+    def check_ahead(self, request: Request) -> None:
+        """Checks of the input that wait on the network: no transaction is open yet. Raises ValidationError."""
 
     def names_to_prefetch(self, organization_id: UUID) -> Iterable[str]:
         """What this request will read from Redis beyond who calls, so that it comes in the same round trip."""

@@ -111,6 +111,17 @@ def test_an_inside_url_is_refused_at_save(admin, webhook, settings, url):
         assert answer.json()["error"]["details"] == {"url": "The host is not on the public internet."}
 
 
+def test_an_address_is_looked_up_outside_of_any_transaction(admin, settings):
+    settings.ALLOW_PRIVATE_WEBHOOK_URLS = False
+    key = {"Idempotency-Key": "one"}
+    made = data_of(admin.client.post(URL, BODY, headers=key), 201)
+    again = admin.client.post(URL, BODY, headers=key)
+    assert (again["Idempotent-Replayed"], data_of(again, 201)) == ("true", made)
+    path = f"{URL}/{made['id']}"
+    assert [admin.client.put(path, BODY).status_code, admin.client.patch(path, BODY).status_code] == [200, 200]
+    assert WebhookEndpoint.objects.count() == 1
+
+
 def test_production_takes_https_only(admin, settings):
     settings.ALLOW_PRIVATE_WEBHOOK_URLS, settings.IS_PRODUCTION = False, True
     answer = admin.client.post(URL, {**BODY, "url": "http://hooks.example.invalid/"})

@@ -162,7 +162,7 @@ class WebhookDelivery(TenantModel):
         indexes = [
             models.Index(fields=["next_attempt_at"], condition=Q(status="pending"), name="organizations_delivery_due"),
             models.Index(
-                fields=["endpoint"], condition=Q(claim_id__isnull=False), name="organizations_delivery_claimed"
+                fields=["organization"], condition=Q(claim_id__isnull=False), name="organizations_delivery_taken"
             ),
             models.Index(fields=["endpoint", "-id"], name="organizations_delivery_list"),
             models.Index(fields=["created_at"], name="organizations_delivery_age"),

@@ -7,7 +7,7 @@ from uuid import UUID, uuid4
 
 import structlog
 from django.db import transaction
-from django.db.models import Exists, OuterRef
+from django.db.models import Count, Exists, OuterRef, Q
 from django.utils import timezone
 from procrastinate.contrib.django.models import ProcrastinateJob
 
@@ -28,6 +28,7 @@ RETRY_DELAYS_S = (5, 300, 1800, 7200, 18000, 28800, 28800)
 JITTER = 0.1
 CLAIM = timedelta(seconds=60)
 AT_ONCE_PER_ENDPOINT = 10
+AT_ONCE_PER_ORGANIZATION = 20
 BUSY_DELAY_S = 2.0
 # The database's clock says when a job runs, ours when a delivery is due.
 CLOCK_SLACK = timedelta(seconds=1)
@@ -60,7 +61,7 @@ def _claim(delivery_id: UUID, now: datetime) -> WebhookDelivery | None:
     if delivery.endpoint.is_deleted or not delivery.endpoint.is_active:
         due.filter(id=delivery_id).update(**_ended(DeliveryStatus.FAILED), last_error="The endpoint is switched off.")
         return None
-    if _is_busy(delivery.endpoint_id, now):
+    if _is_busy(delivery, now):
         _postpone(delivery, now)
         return None
     delivery.claim_id, delivery.claim_expires_at = uuid4(), now + CLAIM
@@ -68,10 +69,13 @@ def _claim(delivery_id: UUID, now: datetime) -> WebhookDelivery | None:
     return delivery if due.filter(id=delivery_id).update(**claim) else None
 
 
-def _is_busy(endpoint_id: UUID, now: datetime) -> bool:
-    """Whether a slow endpoint holds its share of the worker already."""
-    claimed = WebhookDelivery.objects.filter(endpoint_id=endpoint_id, claim_id__isnull=False, claim_expires_at__gt=now)
-    return claimed[:AT_ONCE_PER_ENDPOINT].count() >= AT_ONCE_PER_ENDPOINT
+def _is_busy(delivery: WebhookDelivery, now: datetime) -> bool:
+    """Whether slow endpoints hold their share of the worker already."""
+    underway = WebhookDelivery.objects.for_organization(delivery.organization_id).filter(
+        claim_id__isnull=False, claim_expires_at__gt=now
+    )
+    count = underway.aggregate(all=Count("id"), here=Count("id", filter=Q(endpoint_id=delivery.endpoint_id)))
+    return count["here"] >= AT_ONCE_PER_ENDPOINT or count["all"] >= AT_ONCE_PER_ORGANIZATION
 
 
 @transaction.atomic

@@ -23,6 +23,7 @@ from apps.organizations.webhooks.serializers import (
 from apps.users.tenancy import ListMixin, ResourceViewSet, TenantViewSet
 from everquant.api.pagination import KeysetPagination
 from everquant.api.serializers import EmptySerializer
+from everquant.db import assert_no_transaction, release_connection
 
 _MANAGE = "webhooks:manage"
 
@@ -50,17 +51,9 @@ class WebhookViewSet(ResourceViewSet):
     def refine(self, queryset: Any) -> Any:
         return queryset.alive()
 
-    def create(self, request: Request, *args: Any, **kwargs: Any) -> Response:
-        refuse_inside_url(request.data)
-        return super().create(request, *args, **kwargs)
-
-    def update(self, request: Request, *args: Any, **kwargs: Any) -> Response:
-        refuse_inside_url(request.data)
-        return super().update(request, *args, **kwargs)
-
-    def partial_update(self, request: Request, *args: Any, **kwargs: Any) -> Response:
-        refuse_inside_url(request.data)
-        return super().partial_update(request, *args, **kwargs)
+    def check_ahead(self, request: Request) -> None:
+        if self.action in {"create", "update", "partial_update"}:
+            refuse_inside_url(request.data)
 
     def perform_create(self, data: dict[str, Any]) -> WebhookEndpoint:
         return _with_secret(*services.create_endpoint(organization_id=self.principal.organization_id, **data))
@@ -95,9 +88,11 @@ def _with_secret(endpoint: WebhookEndpoint, secret: str) -> WebhookEndpoint:
 
 
 def refuse_inside_url(data: Any) -> None:
-    """Before any transaction, as it may look a name up. What is no plain URL is the serializer's to refuse."""
+    """Outside of a transaction, as it may look a name up. What is no plain URL is the serializer's to refuse."""
     url = data.get("url") if isinstance(data, dict) else None
     if isinstance(url, str):
+        assert_no_transaction()
+        release_connection()
         try:
             check_url(url.strip())
         except ValueError as error:

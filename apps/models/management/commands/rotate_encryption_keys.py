@@ -14,6 +14,7 @@ class Command(BaseCommand):
         self.stdout.write(f"{rotated} keys encrypted again.")
         rotated, webhooks = rotate_webhook_secrets()
         self.stdout.write(f"The secrets of {rotated} webhooks encrypted again.")
-        if providers or webhooks:
-            names = ", ".join(f"{one.name} ({one.pk})" for one in [*providers, *webhooks])
-            raise CommandError(f"No key in ENCRYPTION_KEYS opens those of: {names}")
+        unreadable = [f"{provider.name} ({provider.pk})" for provider in providers]
+        unreadable += [f"{webhook.name} ({webhook.pk})" for webhook in webhooks]
+        if unreadable:
+            raise CommandError(f"No key in ENCRYPTION_KEYS opens those of: {', '.join(unreadable)}")
