@@ -351,6 +351,7 @@ ADMIN_PAGES = {
     "Executions": [
         ("Executions", "play_circle", "executions_execution"),
         ("Scores", "thumbs_up_down", "executions_score"),
+        ("Budgets", "account_balance_wallet", "executions_budget"),
     ],
     "Models": [
         ("Models", "neurology", "models_llmmodel"),

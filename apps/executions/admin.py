@@ -16,6 +16,7 @@ from unfold.admin import ModelAdmin
 from unfold.contrib.filters.admin import RangeNumericFilter, TextFilter
 from unfold.decorators import display
 
+from apps.executions.budgets import admin as budgets_admin  # noqa: F401 (registers the page of budgets)
 from apps.executions.models import Execution, ExecutionAttempt, Score, Status
 from apps.organizations.models import Organization
 from apps.prompts.models import Prompt

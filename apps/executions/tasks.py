@@ -5,6 +5,7 @@ from uuid import UUID
 
 from procrastinate.contrib.django import app
 
+from apps.executions.budgets import tasks as budget_tasks  # noqa: F401 (found by way of this module)
 from apps.executions.orchestrator import background, queueing
 from apps.executions.partitions import ensure_partitions
 from apps.executions.sweeping import sweep_up

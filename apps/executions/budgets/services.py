@@ -32,10 +32,9 @@ def create_budget(*, organization_id: UUID, **values: Any) -> Budget:
     Raises BadRequest for a `scope_id` that is not the organization's, Conflict when there is such a budget.
     The organization's executions that end meanwhile wait, and then find the budget.
     """
-    if not _is_of(organization_id, values["scope"], values["scope_id"]):
+    if not is_of(organization_id, values["scope"], values["scope_id"]):
         raise BadRequest("scope_id: No such object.", details={"scope_id": "No such object."})
-    with connection.cursor() as cursor:
-        cursor.execute("SELECT pg_advisory_xact_lock(%s, hashtext(%s))", [_LOCK, str(organization_id)])
+    wait_for_executions(organization_id)
     budget = Budget(organization_id=organization_id, **values)
     with _one_of_a_kind():
         budget.save(force_insert=True)
@@ -43,7 +42,14 @@ def create_budget(*, organization_id: UUID, **values: Any) -> Budget:
     return budget
 
 
-def _is_of(organization_id: UUID, scope: str, scope_id: UUID | None) -> bool:
+def wait_for_executions(organization_id: UUID) -> None:
+    """Until the transaction ends, no execution of the organization ends: the ledger stands still."""
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT pg_advisory_xact_lock(%s, hashtext(%s))", [_LOCK, str(organization_id)])
+
+
+def is_of(organization_id: UUID, scope: str, scope_id: UUID | None) -> bool:
+    """Whether the scope's user, key or prompt is the organization's."""
     found: Any
     if scope == BudgetScope.USER:
         found = Membership.objects.for_organization(organization_id).filter(user_id=scope_id)
@@ -57,7 +63,7 @@ def _is_of(organization_id: UUID, scope: str, scope_id: UUID | None) -> bool:
 
 
 def start_spend(budget: Budget) -> BudgetSpend:
-    """The row of the period in which the budget was made; under the lock that `create_budget` takes."""
+    """The row of the period in which the budget was made; under the lock of `wait_for_executions`."""
     period_start = budget.period_start(budget.created_at)
     spent = _ledger(budget, datetime.combine(period_start, time(), UTC))
     return BudgetSpend.objects.create(budget=budget, period_start=period_start, spent_usd=spent)
