@@ -113,6 +113,30 @@ async def _many(port: int, path: str, body: bytes, token: str, count: int, ramp_
     return waits
 
 
+def paced(port: int, path: str, token: str, *, per_second: int, seconds: float) -> Waits:
+    """GETs at a steady pace, whether earlier ones were answered or not, each on its own connection."""
+    return asyncio.run(_paced(port, path, token, per_second, seconds))
+
+
+async def _paced(port: int, path: str, token: str, per_second: int, seconds: float) -> Waits:
+    waits = Waits()
+    head = f"GET {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\nAuthorization: Bearer {token}\r\n\r\n"
+
+    async def one(number: int) -> None:
+        await asyncio.sleep(number / per_second)
+        started = time.perf_counter()
+        reader, writer = await asyncio.open_connection("127.0.0.1", port)
+        writer.write(head.encode())
+        answer = await _read_answer(reader)
+        writer.close()
+        status = int(answer[9:12])
+        waits.statuses[status] = waits.statuses.get(status, 0) + 1
+        waits.latencies_ms.append((time.perf_counter() - started) * 1000)
+
+    await asyncio.gather(*(one(number) for number in range(int(per_second * seconds))))
+    return waits
+
+
 async def _read_answer(reader: asyncio.StreamReader) -> bytes:
     """Head and body of one answer, framed by its length or in chunks."""
     head = await reader.readuntil(b"\r\n\r\n")
