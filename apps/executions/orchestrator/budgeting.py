@@ -5,7 +5,8 @@ what it gives back are the rows as they are then, also after waiting for others.
 those before it have reserved, and spent + reserved stays within a hard limit. A refusal undoes the whole transaction.
 
 An execution counts in the period in which it was made. Reserving twice for one execution changes nothing: what is made
-in one process and called in another may reserve in either. It is settled by the trigger of the executions' table.
+in one process and called in another may reserve in either. The execution's row is locked first, as whatever ends it
+does, so that nothing is reserved for what has ended. It is settled by the trigger of the executions' table.
 
 An organization without an active budget that applies costs no statement. That there is none is remembered for a minute
 under an epoch that a change of its budgets ends when it commits; which budgets there are, and their limits, are read
@@ -37,13 +38,17 @@ Scopes = frozenset[tuple[str, UUID | None]]
 _epochs = EpochCache("budgets", ttl_s=int(TTL_S))
 
 _RESERVE = """
-WITH wanted AS (
+WITH unfinished AS (
+    SELECT id FROM executions_execution WHERE id = %(execution)s AND status IN ('queued', 'running') FOR UPDATE
+),
+wanted AS (
     SELECT id, name, scope, period, limit_usd, is_hard,
            date_trunc(period, %(made_at)s AT TIME ZONE 'UTC')::date AS period_start
     FROM executions_budget
     WHERE organization_id = %(organization)s AND is_active
       AND (scope = 'organization' OR scope = 'user' AND scope_id = %(user)s
            OR scope = 'api_key' AND scope_id = %(api_key)s OR scope = 'prompt' AND scope_id = %(prompt)s)
+      AND EXISTS (SELECT FROM unfinished)
       AND NOT EXISTS (SELECT FROM executions_reservation WHERE execution_id = %(execution)s)
 ),
 held AS (
@@ -65,7 +70,10 @@ ORDER BY w.limit_usd - h.spent_usd - h.reserved_usd, w.id LIMIT 1
 
 @contextmanager
 def reserved(execution: Execution, plan: "Plan") -> Iterator[None]:
-    """What is stored within is stored together with its reservations, or not at all. Raises BudgetExceeded."""
+    """The execution, stored within or before, has its reservations when this ends. Raises BudgetExceeded.
+
+    What is stored within is then not stored.
+    """
     if not _scopes_of(execution) & budgeted_scopes(execution.organization_id):
         yield
         return
