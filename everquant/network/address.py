@@ -11,6 +11,8 @@ from urllib3.util import Url, parse_url
 
 MAX_URL_LENGTH = 500
 SAVE_TIME_LOOKUP_S = 2.0
+# More than one organization can keep waiting with names whose servers do not answer.
+RESOLVER_THREADS = 128
 _DEFAULT_PORTS = {"http": 80, "https": 443}
 
 # IPv6 ranges that carry an IPv4 address in their last 32 bits: IPv4-compatible, NAT64 (RFC 6052, RFC 8215).
@@ -49,7 +51,7 @@ def is_public_address(text: str) -> bool:
 
 @cache
 def _resolver() -> ThreadPoolExecutor:
-    return ThreadPoolExecutor(max_workers=16, thread_name_prefix="resolver")
+    return ThreadPoolExecutor(RESOLVER_THREADS, thread_name_prefix="resolver")
 
 
 def resolve(host: str, port: int, *, allow_private: bool, timeout_s: float) -> list[SocketAddress]:

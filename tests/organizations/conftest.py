@@ -13,6 +13,7 @@ import pytest
 from django.db import connection
 
 from apps.organizations.models import EventType, WebhookEndpoint
+from tests.project.test_worker import start  # noqa: F401 (a fixture)
 
 SECRET = "whsec_" + base64.b64encode(b"a secret of thirty-two bytes, ok").decode()
 
