@@ -121,8 +121,8 @@ class ExecutionAdmin(ReadOnlyAdmin):
             "Cost",
             {
                 "fields": [
-                    "input_tokens", "cached_input_tokens", "cache_write_tokens", "output_tokens", "reasoning_tokens",
-                    "cost_usd", "price",
+                    "input_tokens", "cached_input_tokens", "cache_write_tokens", "cache_write_1h_tokens",
+                    "output_tokens", "reasoning_tokens", "cost_usd", "price",
                 ]
             },
         ),

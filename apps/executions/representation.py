@@ -40,6 +40,7 @@ def summarize(execution: Execution) -> Json:
         "input_tokens": execution.input_tokens,
         "cached_input_tokens": execution.cached_input_tokens,
         "cache_write_tokens": execution.cache_write_tokens,
+        "cache_write_1h_tokens": execution.cache_write_1h_tokens,
         "output_tokens": execution.output_tokens,
         "reasoning_tokens": execution.reasoning_tokens,
         "cost_usd": None if execution.cost_usd is None else f"{execution.cost_usd:f}",

@@ -136,6 +136,7 @@ class ExecutionSummarySerializer(serializers.Serializer):
     input_tokens = _count()
     cached_input_tokens = _count()
     cache_write_tokens = _count()
+    cache_write_1h_tokens = _count()
     output_tokens = _count()
     reasoning_tokens = _count()
     cost_usd = serializers.CharField(allow_null=True, help_text="A decimal number.")

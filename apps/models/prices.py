@@ -26,11 +26,15 @@ _CATALOG_NAMES = {
     "reasoning": "output_reasoning_mtok",
 }
 BUCKETS = tuple(_CATALOG_NAMES)
+_ALL_CATALOG_NAMES = {**_CATALOG_NAMES, "cache_write_1h": "cache_write_1h_mtok"}
 
 
 @dataclass(frozen=True, slots=True)
 class Prices:
-    """USD for a million tokens in each of the disjoint buckets. `source` is catalog, override, mixed or free."""
+    """USD for a million tokens in each of the disjoint buckets. `source` is catalog, override, mixed or free.
+
+    A model's own price of cache writes holds for those of an hour too.
+    """
 
     source: str
     input: Decimal | None = None
@@ -38,6 +42,7 @@ class Prices:
     cache_write: Decimal | None = None
     output: Decimal | None = None
     reasoning: Decimal | None = None
+    cache_write_1h: Decimal | None = None
 
     def as_row(self) -> dict[str, str | None]:
         """For JSON; `Prices.from_row` reads it back exactly."""
@@ -45,7 +50,7 @@ class Prices:
 
     @classmethod
     def from_row(cls, row: dict[str, str | None]) -> Self:
-        buckets = {bucket: Decimal(value) for bucket in BUCKETS if (value := row.get(bucket)) is not None}
+        buckets = {bucket: Decimal(value) for bucket in _ALL_CATALOG_NAMES if (value := row.get(bucket)) is not None}
         return cls(source=row["source"] or "", **buckets)
 
 
@@ -57,6 +62,7 @@ def cost(usage: Usage | None, prices: Prices | None) -> Decimal | None:
         (usage.input_tokens, prices.input),
         (usage.cached_input_tokens, prices.cached_input),
         (usage.cache_write_tokens, prices.cache_write),
+        (usage.cache_write_1h_tokens, prices.cache_write_1h),
         (usage.output_tokens, prices.output),
         (usage.reasoning_tokens, prices.reasoning),
     )
@@ -80,13 +86,23 @@ def prices_of(model: LLMModel, *, at: datetime | None = None, input_tokens: int 
     if not own and model.provider.kind == ProviderKind.ECHO:
         return Prices("free", **known)
     source = "catalog" if not own else "mixed" if known.keys() - own.keys() else "override"
+    if "cache_write" in own:
+        known.pop("cache_write_1h", None)
     return Prices(source, **_completed({**known, **own}))
+
+
+_STAND_INS = (
+    ("cached_input", "input"),
+    ("cache_write", "input"),
+    ("cache_write_1h", "cache_write"),
+    ("reasoning", "output"),
+)
 
 
 def _completed(known: dict[str, Decimal]) -> dict[str, Decimal]:
     """Cached input is charged as input and reasoning as output where a provider names no price of their own."""
     completed = dict(known)
-    for bucket, stands_in in (("cached_input", "input"), ("cache_write", "input"), ("reasoning", "output")):
+    for bucket, stands_in in _STAND_INS:
         if bucket not in completed and stands_in in completed:
             completed[bucket] = completed[stands_in]
     return completed
@@ -94,14 +110,14 @@ def _completed(known: dict[str, Decimal]) -> dict[str, Decimal]:
 
 def _catalog_prices(model: LLMModel, at: datetime, input_tokens: int) -> dict[str, Decimal]:
     if model.provider.kind == ProviderKind.ECHO:
-        return dict.fromkeys(BUCKETS, Decimal(0))
+        return dict.fromkeys(_ALL_CATALOG_NAMES, Decimal(0))
     info = find_in_catalog(model.provider.kind, model.provider.base_url, model.provider_model_name)
     return _info_prices(info, at, input_tokens) if info else {}
 
 
 def _info_prices(info: "ModelInfo", at: datetime, input_tokens: int) -> dict[str, Decimal]:
     row = info.get_prices(at)
-    found = ((bucket, getattr(row, name, None)) for bucket, name in _CATALOG_NAMES.items())
+    found = ((bucket, getattr(row, name, None)) for bucket, name in _ALL_CATALOG_NAMES.items())
     return {bucket: _in_tier(price, input_tokens) for bucket, price in found if price is not None}
 
 

@@ -118,6 +118,7 @@ class PricesSerializer(serializers.Serializer[Prices]):
     input = serializers.DecimalField(max_digits=None, decimal_places=None, allow_null=True, read_only=True)
     cached_input = serializers.DecimalField(max_digits=None, decimal_places=None, allow_null=True, read_only=True)
     cache_write = serializers.DecimalField(max_digits=None, decimal_places=None, allow_null=True, read_only=True)
+    cache_write_1h = serializers.DecimalField(max_digits=None, decimal_places=None, allow_null=True, read_only=True)
     output = serializers.DecimalField(max_digits=None, decimal_places=None, allow_null=True, read_only=True)
     reasoning = serializers.DecimalField(max_digits=None, decimal_places=None, allow_null=True, read_only=True)
 

@@ -63,6 +63,7 @@ def test_a_model_is_created_and_read_back(admin, viewer, body, make_model):
         "input": "1.500000",
         "cached_input": "1.500000",
         "cache_write": "1.500000",
+        "cache_write_1h": "1.500000",
         "output": "6.000000",
         "reasoning": "6.000000",
     }

@@ -29,11 +29,15 @@ def test_catalog_prices_and_what_stands_in_for_unnamed_ones():
         input=Decimal("0.4"),
         cached_input=Decimal("0.1"),
         cache_write=Decimal("0.4"),
+        cache_write_1h=Decimal("0.4"),
         output=Decimal("1.6"),
         reasoning=Decimal("1.6"),
     )
     anthropic = prices_of(model_of("anthropic", "claude-sonnet-5-5"), at=NOW)
     assert (anthropic.cache_write, anthropic.cached_input) == (Decimal("2.5"), Decimal("0.1"))
+    assert anthropic.cache_write_1h == 4
+    own = prices_of(model_of("anthropic", "claude-sonnet-5-5", cache_write=Decimal(3)), at=NOW)
+    assert (own.cache_write, own.cache_write_1h) == (3, 3)
 
 
 def test_a_dated_name_has_the_price_of_its_model():

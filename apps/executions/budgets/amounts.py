@@ -21,7 +21,7 @@ from django.conf import settings
 
 from apps.executions.models import COST_PLACES
 from apps.models.models import LLMModel
-from apps.models.prices import BUCKETS, PER_TOKENS, prices_of
+from apps.models.prices import PER_TOKENS, prices_of
 
 Json = dict[str, Any]
 
@@ -33,7 +33,7 @@ TOKENS_PER_TOOL = 64
 # gpt-4o-mini, the dearest: 2833 and 8 tiles of 5667.
 TOKENS_PER_IMAGE = 50_000
 _IMAGES = frozenset({"image_url", "image", "input_image"})
-_INPUTS = tuple(bucket for bucket in BUCKETS if bucket not in {"output", "reasoning"})
+_INPUTS = ("input", "cached_input", "cache_write", "cache_write_1h")
 _SMALLEST_USD = Decimal(1).scaleb(-COST_PLACES)
 
 

@@ -56,17 +56,14 @@ def _charge(execution: Execution, plan: Plan, usage: Usage) -> None:
     execution.input_tokens = usage.input_tokens
     execution.cached_input_tokens = usage.cached_input_tokens
     execution.cache_write_tokens = usage.cache_write_tokens
+    execution.cache_write_1h_tokens = usage.cache_write_1h_tokens
     execution.output_tokens = usage.output_tokens
     execution.reasoning_tokens = usage.reasoning_tokens
     model = next(model for model in plan.candidates if model.id == execution.model_id)
-    prices = prices_of(model, at=execution.started_at, input_tokens=_whole_input(usage))
+    prices = prices_of(model, at=execution.started_at, input_tokens=usage.whole_input)
     total = cost(usage, prices)
     execution.cost_usd = None if total is None else total.quantize(_SMALLEST_USD)
     execution.price = None if prices is None else prices.as_row()
-
-
-def _whole_input(usage: Usage) -> int:
-    return usage.input_tokens + usage.cached_input_tokens + usage.cache_write_tokens
 
 
 def _attempt(execution: Execution, attempt: Try) -> ExecutionAttempt:
@@ -85,6 +82,6 @@ def _attempt(execution: Execution, attempt: Try) -> ExecutionAttempt:
         started_at=attempt.started_at,
         latency_ms=attempt.latency_ms,
         first_token_ms=attempt.first_token_ms,
-        input_tokens=min(_whole_input(usage), _MOST_TOKENS) if usage else None,
+        input_tokens=min(usage.whole_input, _MOST_TOKENS) if usage else None,
         output_tokens=min(usage.output_tokens + usage.reasoning_tokens, _MOST_TOKENS) if usage else None,
     )

@@ -155,17 +155,23 @@ def _take_block_delta(index: int, delta: Json, collected: StreamedCompletion) ->
 def _usage(usage: Any, before: Usage | None = None) -> Usage | None:
     """Anthropic's `input_tokens` exclude both kinds of cached tokens; thinking is part of `output_tokens`.
 
-    The counts at a stream's end are cumulative, and may leave out those of the input given at its start.
+    Written ones may be kept for five minutes or for an hour. The counts at a stream's end are cumulative, and may leave
+    out those of the input given at its start.
     """
     if not isinstance(usage, dict):
         return before
     output = token_count(usage, "output_tokens")
     thinking = min(output, token_count(usage.get("output_tokens_details"), "thinking_tokens"))
     first = before or Usage()
+    written = token_count(usage, "cache_creation_input_tokens")
+    for_an_hour = min(written, token_count(usage.get("cache_creation"), "ephemeral_1h_input_tokens"))
+    if not for_an_hour and written == first.cache_write_tokens + first.cache_write_1h_tokens:
+        for_an_hour = first.cache_write_1h_tokens
     return Usage(
         input_tokens=token_count(usage, "input_tokens") or first.input_tokens,
         cached_input_tokens=token_count(usage, "cache_read_input_tokens") or first.cached_input_tokens,
-        cache_write_tokens=token_count(usage, "cache_creation_input_tokens") or first.cache_write_tokens,
+        cache_write_tokens=written - for_an_hour if written else first.cache_write_tokens,
+        cache_write_1h_tokens=for_an_hour if written else first.cache_write_1h_tokens,
         output_tokens=output - thinking,
         reasoning_tokens=thinking,
     )

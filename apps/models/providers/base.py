@@ -75,13 +75,21 @@ class ModelRequest:
 
 @dataclass(frozen=True, slots=True)
 class Usage:
-    """Tokens in disjoint buckets: their sum is everything the provider charges for."""
+    """Tokens in disjoint buckets: their sum is everything the provider charges for.
+
+    `cache_write_1h_tokens` are those that Anthropic keeps for an hour, at a price of their own.
+    """
 
     input_tokens: int = 0
     cached_input_tokens: int = 0
     cache_write_tokens: int = 0
     output_tokens: int = 0
     reasoning_tokens: int = 0
+    cache_write_1h_tokens: int = 0
+
+    @property
+    def whole_input(self) -> int:
+        return self.input_tokens + self.cached_input_tokens + self.cache_write_tokens + self.cache_write_1h_tokens
 
 
 @dataclass(frozen=True, slots=True)

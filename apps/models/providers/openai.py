@@ -179,21 +179,36 @@ def _finish_reason(value: Any) -> FinishReason:
 
 
 def _usage(usage: Any) -> Usage | None:
-    """Cached and written tokens are part of `prompt_tokens` there, reasoning is part of `completion_tokens`."""
+    """Cached and written tokens are part of `prompt_tokens` there, reasoning is part of `completion_tokens`.
+
+    Some compatible servers (xAI, Gemini) leave reasoning out of `completion_tokens`: then it is what the total has
+    beyond. DeepSeek and Moonshot tell of cached tokens beside the others.
+    """
     if not isinstance(usage, dict):
         return None
     prompt = token_count(usage, "prompt_tokens")
     completion = token_count(usage, "completion_tokens")
-    prompt_details = usage.get("prompt_tokens_details") or {}
-    cached = min(prompt, token_count(prompt_details, "cached_tokens"))
-    written = min(prompt - cached, token_count(prompt_details, "cache_write_tokens"))
-    reasoning = min(completion, token_count(usage.get("completion_tokens_details") or {}, "reasoning_tokens"))
+    cached = min(prompt, _cached(usage))
+    written = min(prompt - cached, token_count(usage.get("prompt_tokens_details"), "cache_write_tokens"))
+    reasoning = token_count(usage.get("completion_tokens_details"), "reasoning_tokens")
+    beyond = max(0, token_count(usage, "total_tokens") - prompt - completion)
+    if beyond and reasoning in {0, beyond}:
+        completion, reasoning = completion + beyond, beyond
+    reasoning = min(completion, reasoning)
     return Usage(
         input_tokens=prompt - cached - written,
         cached_input_tokens=cached,
         cache_write_tokens=written,
         output_tokens=completion - reasoning,
         reasoning_tokens=reasoning,
+    )
+
+
+def _cached(usage: Json) -> int:
+    return (
+        token_count(usage.get("prompt_tokens_details"), "cached_tokens")
+        or token_count(usage, "prompt_cache_hit_tokens")
+        or token_count(usage, "cached_tokens")
     )
 
 
