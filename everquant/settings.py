@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qsl, unquote, urlsplit
 
+from django.templatetags.static import static
 from django.urls import reverse_lazy
 
 from everquant.embedded import EmbeddedServices, default_data_dir
@@ -21,7 +22,6 @@ def database_settings(url: str, env: Environment) -> dict[str, Any]:
     pool_size = max(2, env.db_max_open_conns // max(1, web_processes(env)))
     options = {
         **{k: v for k, v in query.items() if k != "host"},
-        "options": f"-c statement_timeout={int(env.write_timeout * 1000)}",
         "pool": {
             "min_size": min(env.db_max_idle_conns, pool_size),
             "max_size": pool_size,
@@ -376,6 +376,9 @@ UNFOLD = {
     "SITE_TITLE": "EverQuant",
     "SITE_HEADER": "EverQuant",
     "SITE_URL": "/api/docs",
+    "SITE_FAVICONS": [
+        {"rel": "icon", "type": "image/svg+xml", "href": lambda _request: static("favicon.svg")},
+    ],
     "SHOW_HISTORY": True,
     "SHOW_VIEW_ON_SITE": False,
     "SIDEBAR": {

@@ -85,14 +85,13 @@ def test_a_wild_host_is_refused_in_production(environment):
         environment(**{**PRODUCTION, "ALLOWED_HOSTS": "*"})
 
 
-def test_database_url_gives_pool_and_timeouts(environment):
-    env = environment(DB_MAX_OPEN_CONNS="24", WEB_PROCESSES="2", WRITE_TIMEOUT="12")
+def test_database_url_gives_the_pool(environment):
+    env = environment(DB_MAX_OPEN_CONNS="24", WEB_PROCESSES="2")
     entry = database_settings("postgresql://us%40er:pa%3Ass@db:6432/ever%20quant?sslmode=require", env)
     assert (entry["USER"], entry["PASSWORD"], entry["HOST"], entry["PORT"]) == ("us@er", "pa:ss", "db", "6432")
     assert entry["NAME"] == "ever quant"
     assert entry["OPTIONS"]["sslmode"] == "require"
     assert entry["OPTIONS"]["pool"]["max_size"] == 12
-    assert "statement_timeout=12000" in entry["OPTIONS"]["options"]
 
 
 def test_development_secrets_are_made_once_and_private(tmp_path):

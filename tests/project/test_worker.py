@@ -96,8 +96,9 @@ def test_job_enqueued_by_a_job_shares_its_transaction(start: Start, tmp_path: Pa
 def test_worker_of_named_queues_leaves_the_others(start: Start, tmp_path: Path) -> None:
     left = enqueue("note_elsewhere", queue="elsewhere", path=str(tmp_path / "elsewhere"))
     enqueue("note", path=str(tmp_path / "here"))
-    start("--queues", "default, other")
+    start("--queues", "default, other", WRITE_TIMEOUT="12")
     wait_until((tmp_path / "here").exists, "the named queue is worked on")
+    assert (tmp_path / "here").read_text() == "12s"
     assert jobs().get(id=left).status == "todo"
 
 

@@ -18,6 +18,7 @@ from procrastinate.contrib.django import app as django_app
 from procrastinate.contrib.django.utils import connector_params
 from procrastinate.psycopg_connector import PsycopgConnector
 
+from everquant.postgresql.limits import limit_statements
 from everquant.workers import STOPPING, set_capacity
 
 log = structlog.get_logger(__name__)
@@ -54,6 +55,7 @@ class Command(BaseCommand):
         if concurrency < 1:
             raise CommandError("--concurrency must be at least 1")
         set_capacity(concurrency)
+        limit_statements(settings.WRITE_TIMEOUT)
         names = [name.strip() for name in queues.split(",") if name.strip()]
         asyncio.run(Worker(concurrency=concurrency, queues=names).run())
 

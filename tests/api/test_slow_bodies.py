@@ -1,0 +1,82 @@
+"""Clients that do not send their bodies, against the real server with few threads."""
+
+import socket
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import closing
+from http import HTTPStatus
+from http.client import HTTPResponse
+
+import pytest
+import requests
+
+from tests.executions.test_processes import answers, environment, kill
+from tests.project.processes import wait_until
+
+THREADS = 4
+LOGIN = b'{"email": "nobody@acme.example", "password": "correct horse"}'
+
+
+@pytest.fixture(scope="module")
+def port(django_db_setup) -> Iterator[int]:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    process = subprocess.Popen(
+        [sys.executable, "manage.py", "web", "--port", str(port)],
+        env={**environment(), "WEB_THREADS": str(THREADS)},
+        stdout=subprocess.DEVNULL,
+        start_new_session=True,
+    )
+    try:
+        wait_until(lambda: answers(port), "the server answers")
+        yield port
+    finally:
+        kill(process)
+
+
+def begin(port: int, path: str, sent: bytes) -> socket.socket:
+    """A request whose body is not sent to its end."""
+    client = socket.create_connection(("127.0.0.1", port), timeout=20)
+    head = f"POST {path} HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json"
+    client.sendall(f"{head}\r\nContent-Length: {len(LOGIN)}\r\n\r\n".encode() + sent)
+    return client
+
+
+def status_of(client: socket.socket) -> int:
+    with closing(HTTPResponse(client)) as answer:
+        answer.begin()
+        return answer.status
+
+
+@pytest.mark.django_db(transaction=True)
+def test_slow_bodies_hold_a_thread_each_until_their_clients_leave(port: int) -> None:
+    """What holds (docs/decisions/0007): the threads that are left go on, and a client that leaves gives its back."""
+    login = f"http://127.0.0.1:{port}/api/v1/auth/login"
+    slow = [begin(port, "/api/v1/auth/login", LOGIN[:n]) for n in range(THREADS - 1)]
+    try:
+        answer = requests.post(login, data=LOGIN, headers={"Content-Type": "application/json"}, timeout=10)
+        assert answer.status_code == HTTPStatus.UNAUTHORIZED
+    finally:
+        for client in slow:
+            client.close()
+    again = [begin(port, "/api/v1/auth/login", b"") for _ in range(THREADS - 1)]
+    try:
+        assert requests.get(f"http://127.0.0.1:{port}/healthz", timeout=5).ok
+    finally:
+        for client in again:
+            client.close()
+
+
+@pytest.mark.django_db(transaction=True)
+def test_a_body_that_nobody_reads_holds_no_thread(port: int) -> None:
+    """Who is not signed in is refused before the body is read."""
+    silent = [begin(port, "/api/v1/prompts", b"{") for _ in range(2 * THREADS)]
+    try:
+        for client in silent:
+            assert status_of(client) == HTTPStatus.UNAUTHORIZED
+        assert requests.get(f"http://127.0.0.1:{port}/healthz", timeout=5).ok
+    finally:
+        for client in silent:
+            client.close()
