@@ -8,6 +8,7 @@ urlpatterns: list[URLPattern | URLResolver] = [
     path("executions", ExecutionViewSet.as_view({"get": "list"}), name="execution-list"),
     path("executions/<uuid:pk>", ExecutionViewSet.as_view({"get": "retrieve"}), name="execution-detail"),
     path("executions/<uuid:pk>/cancel", ExecutionViewSet.as_view({"post": "cancel"}), name="execution-cancel"),
+    path("executions/<uuid:pk>/events", ExecutionViewSet.as_view({"get": "events"}), name="execution-events"),
     path("executions/<uuid:pk>/retry", ExecutionViewSet.as_view({"post": "retry"}), name="execution-retry"),
     path(
         "executions/<uuid:pk>/scores",

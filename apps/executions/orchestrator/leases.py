@@ -4,16 +4,16 @@ One daemon thread does both for all executions of the process, and exists only w
 the process lives, not how long the call may take: when it is over, the sweeper ends the execution.
 
 A wish to cancel is a column of the execution. So that nobody has to read it all the time, whoever writes it also
-changes one number in Redis, which the thread looks at every CANCEL_POLL_S. Without Redis it is seen at the next
+changes one value in Redis, which the thread looks at every CANCEL_POLL_S. Without Redis it is seen at the next
 renewal.
 """
 
+import secrets
 import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import datetime, timedelta
-from typing import Any
 from uuid import UUID
 
 import structlog
@@ -29,10 +29,11 @@ from everquant.db import release_connection
 logger = structlog.get_logger(__name__)
 
 CANCEL_POLL_S = 0.5
-# How often a changed number is followed by a look at the rows: an execution may be announced here just after one.
+# How often a changed value is followed by a look at the rows: an execution may be announced here just after one.
 _LOOKS_AFTER_CHANGE = 4
 _IDLE_S = 30.0
-_NUMBER = "eq:executions:cancelled"
+_NEWS = "eq:executions:cancelled"
+_NEWS_KEPT_S = 3600
 _RENEW = (
     "UPDATE executions_execution SET lease_expires_at = %s WHERE id = ANY(%s) AND status = 'running' "
     "RETURNING id, cancel_requested_at IS NOT NULL"
@@ -47,12 +48,12 @@ def lease_end() -> datetime:
 
 def announce_cancellation() -> None:
     """Have every process look for wishes to cancel, once the running transaction has committed."""
-    transaction.on_commit(_change_number)
+    transaction.on_commit(_send_news)
 
 
-def _change_number() -> None:
+def _send_news() -> None:
     try:
-        with_redis(lambda redis: redis.incr(_NUMBER))
+        with_redis(lambda redis: redis.set(_NEWS, secrets.token_hex(8), ex=_NEWS_KEPT_S))
     except RedisAway:
         logger.warning("cancellation_delayed", at_most_s=settings.LEASE_RENEW_S)
 
@@ -106,7 +107,7 @@ class _Watcher:
     """What the thread remembers between two looks."""
 
     def __init__(self) -> None:
-        self._number: Any = None
+        self._news: bytes | None = None
         self._looks_left = 0
         self._renew_at = time.monotonic() + settings.LEASE_RENEW_S
 
@@ -136,11 +137,11 @@ class _Watcher:
 
     def _has_news(self) -> bool:
         try:
-            number = with_redis(lambda redis: redis.get(_NUMBER)) or b"0"
+            news = with_redis(lambda redis: redis.get(_NEWS))
         except RedisAway:
             return False
-        if number != self._number:
-            self._number, self._looks_left = number, _LOOKS_AFTER_CHANGE
+        if news is not None and news != self._news:
+            self._news, self._looks_left = news, _LOOKS_AFTER_CHANGE
         self._looks_left -= 1
         return self._looks_left >= 0
 
