@@ -1,7 +1,7 @@
 # `make up` runs EverQuant on this machine, `make test` tests it; both need only Python 3.11 or newer.
 SHELL := /bin/sh
 .DEFAULT_GOAL := help
-.PHONY: help up test lint format bench fuzz openapi clean check-production check-openapi
+.PHONY: help up test test-faults lint format bench fuzz openapi clean check-production check-openapi
 
 UV := $(or $(shell command -v uv 2>/dev/null),.uv/bin/uv)
 BIN := .venv/bin
@@ -16,6 +16,7 @@ unexport PYTHONDONTWRITEBYTECODE
 help:
 	@echo "make up       start everything here: database, cache, web, worker, demo data (PORT=8080)"
 	@echo "make test     all tests, on PostgreSQL and Valkey of their own (JOBS=$(JOBS), PYTEST_ARGS=)"
+	@echo "make test-faults  kill, cut off and starve the running product, then read its books (about five minutes)"
 	@echo "make lint     formatting, lints, types, import chain, migrations, production checks, OpenAPI"
 	@echo "make format   format and fix what can be fixed"
 	@echo "make bench    measure against a plain reference on this machine"
@@ -38,6 +39,9 @@ up: $(SYNCED)
 
 test: $(SYNCED)
 	$(PYTHON) -m pytest -n $(JOBS) --dist worksteal -p no:schemathesis $(PYTEST_ARGS)
+
+test-faults: $(SYNCED)
+	$(PYTHON) -m tests.faults
 
 lint: $(SYNCED)
 	$(BIN)/ruff format --check .

@@ -1,0 +1,66 @@
+"""`python -m tests.faults [WORD ...]`: all faults, or those whose names contain one of the words."""
+
+import sys
+import time
+import traceback
+from dataclasses import dataclass
+
+from tests.faults import clients, money, processes, providers
+from tests.faults.invariants import violations
+from tests.faults.registry import FAULTS, Fault
+from tests.faults.stack import Stack, running_stack
+
+_MODULES = (providers, clients, money, processes)  # importing them registers their faults
+
+
+@dataclass(frozen=True)
+class Outcome:
+    fault: str
+    seen: str
+    problems: list[str]
+    seconds: float
+
+
+def run(stack: Stack, fault: Fault) -> Outcome:
+    started = time.monotonic()
+    problems, seen = [], ""
+    stack.upstream.reset()
+    try:
+        seen = fault.do(stack)
+        stack.settle()
+    except Exception as error:  # noqa: BLE001 (whatever it is, it is shown, and the other faults are done)
+        traceback.print_exc()
+        problems.append(f"{type(error).__name__}: {error}")
+    problems += violations(stack)
+    return Outcome(fault.name, seen, problems, time.monotonic() - started)
+
+
+def show(outcomes: list[Outcome]) -> None:
+    width = max(len(outcome.fault) for outcome in outcomes)
+    for outcome in outcomes:
+        mark = "FAIL" if outcome.problems else "ok  "
+        print(f"{mark} {outcome.fault:<{width}}  {outcome.seconds:5.1f} s  {outcome.seen}")
+        for problem in outcome.problems:
+            print(f"       {problem}")
+
+
+def main() -> int:
+    words = sys.argv[1:]
+    wanted = [fault for fault in FAULTS if not words or any(word in fault.name for word in words)]
+    outcomes = []
+    with running_stack() as stack:
+        for fault in wanted:
+            print(f"… {fault.name}", flush=True)
+            outcomes.append(run(stack, fault))
+        failed = [outcome for outcome in outcomes if outcome.problems]
+        if failed:
+            lines = stack.log_path.read_text(errors="replace").splitlines()
+            print("\n".join([line for line in lines if '"event":"request"' not in line][-40:]))
+    print()
+    show(outcomes)
+    print(f"\n{len(outcomes) - len(failed)} of {len(outcomes)} faults survived; after each, every invariant was read")
+    return 1 if failed or not outcomes else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
