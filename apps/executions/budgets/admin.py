@@ -54,7 +54,7 @@ class BudgetAdmin(ModelAdmin):
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[Any]:
         rows: Any = super().get_queryset(request)
-        return rows.with_current_spend()  # type: ignore[no-any-return] # managers from querysets are not typed
+        return rows.with_current_spend()
 
     def get_readonly_fields(self, request: HttpRequest, obj: Any = None) -> list[str]:
         return [*self.readonly_fields, *(_KEPT if obj else [])]

@@ -16,7 +16,7 @@ _SMALLEST_USD = Decimal(1).scaleb(-LIMIT_PLACES)
 
 
 @extend_schema_field({"type": "string", "pattern": f"^{_LIMIT.pattern}$"})
-class LimitField(serializers.Field):  # type: ignore[type-arg] # DRF's field takes no parameters at run time
+class LimitField(serializers.Field):
     """USD, more than 0, as a decimal string."""
 
     def to_internal_value(self, data: Any) -> Decimal:
