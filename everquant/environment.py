@@ -79,6 +79,12 @@ class Environment(BaseSettings):
     provider_connect_timeout: float = Field(default=5, gt=0)
     provider_first_token_timeout: float = Field(default=60, gt=0)
     provider_total_timeout: float = Field(default=300, gt=0)
+    model_queue_timeout: float = Field(default=30, ge=0)
+    circuit_failures: int = Field(default=5, ge=1)
+    circuit_window_s: float = Field(default=60, gt=0)
+    circuit_open_s: float = Field(default=30, gt=0)
+    response_cache_max_bytes: int = Field(default=262_144, ge=0)
+    structured_output_repairs: int = Field(default=1, ge=0, le=1)
     execution_lease: float = Field(default=45, ge=1)
     queue_runners: int = Field(default=64, ge=1)
     on_disconnect: Literal["finish", "cancel"] = "finish"

@@ -6,6 +6,7 @@ from typing import Any
 
 from django.db import OperationalError, connection
 from django.db.migrations.executor import MigrationExecutor
+from django.db.models import Count, Max
 from django.http import HttpRequest, HttpResponse, JsonResponse
 from django.utils import timezone
 from django.views.decorators.http import require_safe
@@ -43,12 +44,12 @@ def readyz(_request: HttpRequest) -> JsonResponse:
     return JsonResponse({"status": "ok" if ready else "not ready", "checks": results}, status=200 if ready else 503)
 
 
-def _run(check: Callable[[], None]) -> dict[str, Any]:
+def _run(check: Callable[[], dict[str, Any] | None]) -> dict[str, Any]:
     try:
-        check()
+        found = check()
     except (CheckFailed, RedisAway, OperationalError, PoolTimeout) as error:
         return {"ok": False, "reason": str(error) or type(error).__name__}
-    return {"ok": True}
+    return {"ok": True, **(found or {})}
 
 
 def _database() -> None:
@@ -74,9 +75,19 @@ def _cache() -> None:
     with_redis(lambda redis: redis.ping())
 
 
-def _worker() -> None:
-    if not ProcrastinateWorker.objects.filter(last_heartbeat__gt=timezone.now() - WORKER_SILENT_FOR).exists():
+def _worker() -> dict[str, Any]:
+    """How many workers live, and the age of the youngest sign of life."""
+    now = timezone.now()
+    alive = ProcrastinateWorker.objects.filter(last_heartbeat__gt=now - WORKER_SILENT_FOR)
+    found = alive.aggregate(count=Count("id"), last=Max("last_heartbeat"))
+    if not found["count"]:
         raise CheckFailed("no worker has given a sign of life within a minute")
+    return {"alive": found["count"], "last_heartbeat_s": round((now - found["last"]).total_seconds(), 1)}
 
 
-_CHECKS = {"database": _database, "migrations": _migrations, "cache": _cache, "worker": _worker}
+_CHECKS: dict[str, Callable[[], dict[str, Any] | None]] = {
+    "database": _database,
+    "migrations": _migrations,
+    "cache": _cache,
+    "worker": _worker,
+}

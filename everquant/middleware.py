@@ -121,8 +121,9 @@ def refuse_other_hosts(request: HttpRequest) -> None:
 def refuse_bad_framing(request: HttpRequest) -> None:
     """Raises PayloadTooLarge over the limit, BadRequest for a body whose length is not declared."""
     length = request.META.get("CONTENT_LENGTH") or ""
-    if length.isdigit() and int(length) > settings.MAX_BODY_BYTES:
-        raise PayloadTooLarge(f"The body may have at most {settings.MAX_BODY_BYTES} bytes.")
+    most = settings.LARGER_BODIES.get(request.path, settings.MAX_BODY_BYTES)
+    if length.isdigit() and int(length) > most:
+        raise PayloadTooLarge(f"The body may have at most {most} bytes.")
     if not length and "chunked" in request.META.get("HTTP_TRANSFER_ENCODING", "").lower():
         raise BadRequest("A body needs a Content-Length; chunked bodies are not read.")
 

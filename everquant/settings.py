@@ -290,11 +290,17 @@ ANTHROPIC_API_KEY, ANTHROPIC_BASE_URL = ENV.anthropic_api_key, ENV.anthropic_bas
 PROVIDER_CONNECT_TIMEOUT = ENV.provider_connect_timeout
 PROVIDER_FIRST_TOKEN_TIMEOUT = ENV.provider_first_token_timeout
 PROVIDER_TOTAL_TIMEOUT = ENV.provider_total_timeout
+MODEL_QUEUE_TIMEOUT = ENV.model_queue_timeout
+CIRCUIT_FAILURES = ENV.circuit_failures
+CIRCUIT_WINDOW_S, CIRCUIT_OPEN_S = ENV.circuit_window_s, ENV.circuit_open_s
+RESPONSE_CACHE_MAX_BYTES = ENV.response_cache_max_bytes
+STRUCTURED_OUTPUT_REPAIRS = ENV.structured_output_repairs
 LEASE_S = ENV.execution_lease
 LEASE_RENEW_S = LEASE_S / 4.5
 QUEUE_RUNNERS = ENV.queue_runners
 ON_DISCONNECT = ENV.on_disconnect
-MAX_BATCH_BYTES = ENV.max_batch_bytes
+# What may be larger than MAX_BODY_BYTES, by path.
+LARGER_BODIES = {"/api/v1/executions/batch": ENV.max_batch_bytes}
 BUDGET_DEFAULT_OUTPUT_TOKENS = ENV.budget_default_output_tokens
 DEMO_PASSWORD = ENV.demo_password
 
@@ -350,6 +356,7 @@ ADMIN_PAGES = {
     ],
     "Executions": [
         ("Executions", "play_circle", "executions_execution"),
+        ("Batches", "playlist_play", "executions_batch"),
         ("Scores", "thumbs_up_down", "executions_score"),
         ("Budgets", "account_balance_wallet", "executions_budget"),
     ],
@@ -370,6 +377,7 @@ ADMIN_PAGES = {
         ("Webhooks", "webhook", "organizations_webhookendpoint"),
         ("Webhook deliveries", "outbox", "organizations_webhookdelivery"),
         ("Jobs", "work_history", "procrastinate_procrastinatejob"),
+        ("Workers", "memory", "procrastinate_procrastinateworker"),
     ],
 }
 UNFOLD = {

@@ -12,16 +12,18 @@ from django.utils import timezone
 from django.utils.functional import cached_property
 from django.utils.html import format_html, format_html_join
 from django.utils.safestring import SafeString
+from procrastinate.contrib.django.models import ProcrastinateWorker
 from unfold.admin import ModelAdmin
 from unfold.contrib.filters.admin import RangeNumericFilter, TextFilter
 from unfold.decorators import display
 
 from apps.executions.budgets import admin as budgets_admin  # noqa: F401 (registers the page of budgets)
-from apps.executions.models import Execution, ExecutionAttempt, Score, Status
+from apps.executions.models import Batch, Execution, ExecutionAttempt, Score, Status
 from apps.organizations.models import Organization
 from apps.prompts.models import Prompt
 from everquant.api.envelope import dumps
 from everquant.api.pagination import COUNT_LIMIT
+from everquant.health import WORKER_SILENT_FOR
 
 _PERIODS = {
     "hour": ("Last hour", 1),
@@ -135,6 +137,10 @@ class ExecutionAdmin(ReadOnlyAdmin):
                 ]
             },
         ),
+        (
+            "Background",
+            {"fields": ["is_background", "batch_id", "batch_row", "retry_of_id", "cancel_requested_at"]},
+        ),
         ("Who", {"fields": ["source", "is_streamed", "created_by_id", "api_key_id", "unit_id", "metadata"]}),
     ]  # fmt: skip
 
@@ -158,7 +164,7 @@ class ExecutionAdmin(ReadOnlyAdmin):
             key = UUID(term)
         except ValueError:
             return queryset.filter(unit_id=term), False
-        columns = ("id", "organization_id", "prompt_id", "model_id", "created_by_id")
+        columns = ("id", "organization_id", "prompt_id", "model_id", "created_by_id", "batch_id")
         wanted = Q()
         for column in columns:
             wanted |= Q(**{column: key})
@@ -245,3 +251,41 @@ class ScoreAdmin(ReadOnlyAdmin):
         "created_by",
         "created_at",
     ]
+
+
+@admin.register(Batch)
+class BatchAdmin(ReadOnlyAdmin):
+    list_display = ["created_at", "name", "organization", "row_count", "progress", "cost", "finished_at"]
+    list_filter = [("finished_at", admin.EmptyFieldListFilter)]
+    list_select_related = ["organization"]
+    search_fields = ["id", "name"]
+    ordering = ["-id"]
+    fields = [
+        "id", "organization", "name", "prompt_id", "version_number", "model_id", "row_count", "progress", "cost",
+        "retry_of_id", "created_by_id", "api_key_id", "created_at", "cancel_requested_at", "finished_at",
+    ]  # fmt: skip
+
+    def get_queryset(self, request: HttpRequest) -> QuerySet[Any]:
+        return super().get_queryset(request).with_counts()
+
+    @admin.display
+    def progress(self, batch: Batch) -> str:
+        return ", ".join(f"{count} {name}" for name, count in batch.counts.items() if count)
+
+    @admin.display
+    def cost(self, batch: Any) -> str:
+        return f"${batch.cost_usd.normalize():f}"
+
+
+class WorkerAdmin(ReadOnlyAdmin):
+    """Signs of life of worker processes."""
+
+    list_display = ["id", "last_heartbeat", "is_alive"]
+    ordering = ["-last_heartbeat"]
+
+    @admin.display(boolean=True)
+    def is_alive(self, worker: Any) -> bool:
+        return bool(worker.last_heartbeat > timezone.now() - WORKER_SILENT_FOR)
+
+
+admin.site.register(ProcrastinateWorker, WorkerAdmin)

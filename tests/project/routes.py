@@ -43,6 +43,8 @@ _MODEL = {"provider_id": "{provider}", "slug": "another", "provider_model_name":
 _BUDGET = {"name": "New", "limit_usd": "5"}
 _NEW_BUDGET = {**_BUDGET, "scope": "organization", "period": "month"}
 
+_BATCH = {"prompt_id": "{prompt}", "rows": [{"variables": {"name": "Ada"}}]}
+
 _VERSION = {"version_number": 1, "content": "Hello"}
 _DOCUMENT = {"prompts": [{"slug": "imported", "name": "Imported", "versions": [_VERSION]}]}
 
@@ -128,6 +130,14 @@ ROUTES = [
     Route("DELETE", "prompts/<uuid:pk>/labels/<str:label>", "prompts:update", 7),
     Route("GET", "executions", "executions:read", 2),
     Route("GET", "executions/<uuid:pk>", "executions:read", 2),
+    Route("POST", "executions/<uuid:pk>/cancel", "prompts:execute", 6),
+    Route("POST", "executions/<uuid:pk>/retry", "prompts:execute", 9),
+    Route("GET", "executions/<uuid:pk>/events", "executions:read", 2),
+    Route("POST", "executions/batch", "prompts:execute", 8, body=_BATCH),
+    Route("GET", "executions/batches", "executions:read", 2),
+    Route("GET", "executions/batches/<uuid:pk>", "executions:read", 1),
+    Route("POST", "executions/batches/<uuid:pk>/cancel", "prompts:execute", 10),
+    Route("POST", "executions/batches/<uuid:pk>/retry", "prompts:execute", 7),
     Route("GET", "executions/<uuid:pk>/scores", "executions:read", 3),
     Route("POST", "executions/<uuid:pk>/scores", "executions:score", 3, body={"name": "helpful", "value": 1}),
     Route("GET", "billing/budgets", "billing:manage", 2),

@@ -8,8 +8,11 @@ import pytest
 from django.db import connection
 from django.test.utils import CaptureQueriesContext
 from django.urls import get_resolver
+from django.utils import timezone
 from rest_framework.test import APIClient
 
+from apps.executions.models import Execution, Status
+from apps.executions.sweeping import finish_batches
 from apps.models.services import create_default_models
 from apps.users.models import ApiKey, AuditEntry
 from apps.users.permissions import AUTHENTICATED, PERMISSIONS, PERSON, PUBLIC, ROLE_PERMISSIONS, Role
@@ -72,6 +75,7 @@ def world(admin, editor, viewer, outsider, anonymous) -> World:
     admin.client.put(f"/api/v1/prompts/{prompt_id}/labels/production", {"version": 1})
     execution = post(f"/api/v1/prompts/{prompt_id}/execute", {"variables": {"name": "Ada"}})
     assert execution.status_code == 200, execution.content
+    batch = post("/api/v1/executions/batch", {"prompt_id": prompt_id, "rows": [{"variables": {"name": "Ada"}}]})
     invitation = post("/api/v1/invitations", {"email": "guest@acme.example", "role": "viewer"})
     provider = post("/api/v1/providers", {"kind": "echo", "name": "Spare"})
     model = admin.client.get("/api/v1/models").json()["data"][0]
@@ -86,6 +90,7 @@ def world(admin, editor, viewer, outsider, anonymous) -> World:
     ids = {
         "billing": post("/api/v1/billing/budgets", budget).json()["data"]["id"],
         "prompts": prompt_id,
+        "executions/batches": batch.json()["data"]["id"],
         "executions": execution.json()["data"]["id"],
         "invitations": invitation.json()["data"]["id"],
         "models": model["id"],
@@ -118,7 +123,8 @@ def filled(value: Any, ids: dict[str, str]) -> Any:
 
 
 def call(route: Route, world: World, client: APIClient) -> Any:
-    path = route.path.replace("<uuid:pk>", world.ids.get(route.path.split("/")[0], ""))
+    collection = route.path.partition("/<uuid:pk>")[0]
+    path = route.path.replace("<uuid:pk>", world.ids.get(collection) or world.ids.get(collection.split("/")[0], ""))
     path = path.replace("<uuid:delivery_id>", world.ids["deliveries"])
     path = path.replace("<int:number>", "1").replace("<str:label>", "production").replace("<path:slug>", "hello")
     send = getattr(client, route.method.lower())
@@ -130,6 +136,16 @@ def prepare(route: Route, world: World) -> None:
     """What must have happened before the route can succeed."""
     if route.path == "prompts/<uuid:pk>/restore":
         assert world.callers["admin"].delete(f"/api/v1/prompts/{world.ids['prompts']}").status_code == 204
+    if route.path == "executions/<uuid:pk>/cancel":
+        now = timezone.now()
+        end = {"finished_at": None, "started_at": now, "lease_expires_at": now}
+        Execution.objects.filter(id=world.ids["executions"]).update(status=Status.RUNNING, **end)
+    if route.path == "executions/<uuid:pk>/retry":
+        Execution.objects.filter(id=world.ids["executions"]).update(status=Status.CANCELLED)
+    if route.path == "executions/batches/<uuid:pk>/retry":
+        for execution in Execution.objects.filter(batch_id=world.ids["executions/batches"]):
+            execution.fail(code="CONNECTION", message="")
+        finish_batches()
 
 
 GUARDED = [route for route in ROUTES if route.permission != PUBLIC]
