@@ -1,10 +1,11 @@
-"""Speed of the API: `python -m benchmarks [PART ...]`, parts: start, reads, execute, waiting.
+"""Speed of the API: `python -m benchmarks [PART ...]`, parts: start, reads, execute, budgets, waiting.
 
 Everything runs on this machine at once: load, web, PostgreSQL, Valkey and the upstream. Each figure is printed with its
 ratio to a plain reference of the same run. Needs `wrk`.
 """
 
 import http.client
+import statistics
 import sys
 import threading
 import time
@@ -121,6 +122,38 @@ def execute(stack: Stack, token: str, plain: float) -> None:
         print(f"     {many.failed + one.failed} failed")
 
 
+def budgets(stack: Stack, token: str, plain: float) -> None:
+    """The same call with and without budgets, in turns, so that a machine that slows down does so for both."""
+    prompt = prompt_with_model(stack, token)
+    prices = {"input_price_usd": "0.15", "output_price_usd": "0.6"}
+    stack.call("PATCH", f"/models/{prompt['model_id']}", prices, token)
+    url = f"http://127.0.0.1:{stack.port}/api/v1/prompts/{prompt['id']}/execute"
+    body = {"variables": {"name": "Ada"}}
+    wishes = [
+        {"name": f"{scope} {period}", "scope": scope, "scope_id": scope_id, "period": period, "limit_usd": "1000000"}
+        for scope, scope_id in (("organization", None), ("prompt", prompt["id"]))
+        for period in ("day", "month")
+    ]
+    made = [stack.call("POST", "/billing/budgets", wish, token)["id"] for wish in wishes]
+    wrk(url, token=token, body=body, connections=4, seconds=2)
+    rates: dict[tuple[int, bool], list[Rate]] = {}
+    for connections in (1, 16):
+        for is_active in (False, True) * 3:
+            for budget_id in made:
+                stack.call("PATCH", f"/billing/budgets/{budget_id}", {"is_active": is_active}, token)
+            rate = wrk(url, token=token, body=body, connections=connections, seconds=3)
+            rates.setdefault((connections, is_active), []).append(rate)
+            if rate.failed:
+                print(f"     {rate.failed} failed")
+    medians = {key: statistics.median(rate.p50_ms for rate in found) for key, found in rates.items()}
+    per_second = {key: statistics.median(rate.per_second for rate in found) for key, found in rates.items()}
+    show("four budgets add at the median, 1 connection", medians[1, True] - medians[1, False], "ms", goal=1.5,
+         at_most=True, ratio=medians[1, True] / medians[1, False])  # fmt: skip
+    for key, median_ms in medians.items():
+        label = "with   " if key[1] else "without"
+        print(f"     {label} budgets, {key[0]:>2} connections: {median_ms:.2f} ms, {per_second[key]:.0f} per second")
+
+
 def waiting(stack: Stack, token: str, plain: float) -> None:
     prompt = prompt_with_model(stack, token)
     path = f"/api/v1/prompts/{prompt['id']}/execute"
@@ -179,6 +212,7 @@ PARTS: dict[str, tuple[Callable[[Stack, str, float], None], int, dict[str, str]]
     "start": (start, 0, {}),
     "reads": (reads, 0, {}),
     "execute": (execute, 0, {}),
+    "budgets": (budgets, 0, {}),
     "waiting": (waiting, 2000, {"WEB_THREADS": "350", "WEB_PROCESSES": "2"}),
 }
 
