@@ -32,6 +32,20 @@ WAITING = Gauge(
     "Requests that wait for a model or an event.",
     multiprocess_mode="livesum",
 )
+CIRCUIT_OPEN = Gauge(
+    "everquant_circuit_open",
+    "Whether calls of this provider's model are refused because it failed.",
+    ["provider_id", "model"],
+    multiprocess_mode="mostrecent",
+)
+CIRCUIT_REFUSALS = Counter(
+    "everquant_circuit_refusals_total", "Calls refused by an open circuit.", ["provider_id", "model"]
+)
+MODEL_WAIT = Histogram(
+    "everquant_model_wait_seconds",
+    "Time that calls waited for their turn at a model with limits.",
+    buckets=(0.01, 0.05, 0.1, 0.5, 1, 5, 10, 30, 60),
+)
 BULKHEAD_REFUSALS = Counter("everquant_bulkhead_refusals_total", "Waiting requests refused with 503.")
 
 

@@ -19,6 +19,8 @@ _BY_CODE: dict[str, type[ApiError]] = {
     ErrorCode.TIMEOUT_FIRST_TOKEN: UpstreamTimeout,
     ErrorCode.TIMEOUT_TOTAL: UpstreamTimeout,
     ErrorCode.RATE_LIMITED: RateLimited,
+    ErrorCode.MODEL_LIMIT: RateLimited,
+    ErrorCode.CIRCUIT_OPEN: ServiceUnavailable,
     INTERRUPTED: ServiceUnavailable,
 }
 
@@ -32,6 +34,6 @@ def failure_of(finished: Finished) -> ApiError:
     details["provider_code"] = execution.error_code
     error_class = _BY_CODE.get(execution.error_code, UpstreamFailed)
     error = error_class(f"{execution.error_code}: {execution.error_message}", details=details)
-    if error_class is RateLimited:
+    if error_class is RateLimited or execution.error_code == ErrorCode.CIRCUIT_OPEN:
         error.headers["Retry-After"] = str(math.ceil(finished.retry_after_s or 1))
     return error

@@ -4,20 +4,13 @@ import random
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
-from datetime import datetime
-from uuid import UUID
 
 from django.utils import timezone
 
-from apps.models.providers.base import (
-    Completion,
-    Delta,
-    ErrorCode,
-    ModelRequest,
-    ProviderAdapter,
-    ProviderError,
-    Timeouts,
-)
+from apps.executions.orchestrator import admission, structured
+from apps.executions.orchestrator.tries import Target, Try
+from apps.models.gate import Pass
+from apps.models.providers.base import Completion, Delta, ErrorCode, ProviderError, Timeouts
 from apps.models.providers.cancellation import Cancellation
 
 TRIES_PER_MODEL = 3
@@ -28,54 +21,25 @@ RETRY_AFTER_MAX_S = 60.0
 OnDelta = Callable[[Delta], None]
 
 
-@dataclass(frozen=True, slots=True)
-class Target:
-    """A model that may answer: the request for it (without timeouts), and how to reach its provider."""
-
-    model_id: UUID
-    provider_id: UUID
-    request: ModelRequest
-    adapter: Callable[[], ProviderAdapter]
-
-
-@dataclass(slots=True)
-class Try:
-    """One request to a provider and how it ended: with a completion or with an error.
-
-    `was_asked` is False for one that was cancelled before the provider had heard of it.
-    """
-
-    number: int
-    target: Target
-    started_at: datetime
-    latency_ms: int = 0
-    first_token_ms: int | None = None
-    completion: Completion | None = None
-    error: ProviderError | None = None
-    was_asked: bool = True
-
-    @property
-    def received(self) -> Completion | None:
-        """The whole answer, or what had come of it before it failed."""
-        return self.completion or (self.error.partial if self.error else None)
-
-
 @dataclass(slots=True)
 class Call:
     """One execution's way through the tries of its models, in order, within one deadline for all of them.
 
-    With `on_delta` the answer is streamed to it; `cancellation` stops it. Afterwards `tries` tells of each,
-    `latency_ms` and `first_token_ms` count from the start of the first.
+    With `on_delta` the answer is streamed to it; `cancellation` stops it. An answer that does not fit its schema is
+    asked for again `repairs` times, unless it was streamed. Afterwards `tries` tells of each. `latency_ms` and
+    `first_token_ms` count from the start of the first, without `queue_ms`, for which limits made the call wait.
     """
 
     targets: Sequence[Target]
     timeouts: Timeouts
     on_delta: OnDelta | None = None
     cancellation: Cancellation = field(default_factory=Cancellation)
+    repairs: int = 0
     tries: list[Try] = field(default_factory=list)
     latency_ms: int = 0
     first_token_ms: int | None = None
     _started: float = 0.0
+    _queued_s: float = 0.0
 
     def run(self) -> Completion:
         """Raises the last try's ProviderError."""
@@ -83,16 +47,35 @@ class Call:
         try:
             return self._run()
         finally:
-            self.latency_ms = _milliseconds(time.monotonic() - self._started)
+            self.latency_ms = _milliseconds(time.monotonic() - self._started - self._queued_s)
+
+    @property
+    def queue_ms(self) -> int:
+        return _milliseconds(self._queued_s)
 
     def _run(self) -> Completion:
         for target in self.targets:
             try:
-                return self._run_target(target)
+                return self._run_checked(target)
             except ProviderError as error:
                 if target is self.targets[-1] or not may_fall_back(error) or self._remaining_s() <= 0:
                     raise
         raise ValueError("a call needs a target")
+
+    def _run_checked(self, target: Target) -> Completion:
+        """An answer that fits its schema. Raises ProviderError, INVALID_OUTPUT with the answer that does not."""
+        repairs = 0 if self.on_delta else self.repairs
+        while True:
+            completion = self._run_target(target)
+            problem = structured.problem_of(target.request, completion)
+            if problem is None:
+                return completion
+            last = self.tries[-1]
+            last.completion, last.error = None, _invalid_output(problem, completion)
+            if repairs <= 0 or not structured.is_repairable(completion) or self._remaining_s() <= 0:
+                raise last.error
+            repairs -= 1
+            target = replace(target, request=structured.repair_request(target.request, completion, problem))
 
     def _run_target(self, target: Target) -> Completion:
         tries = 1
@@ -107,9 +90,11 @@ class Call:
             tries += 1
 
     def _try(self, target: Target) -> Completion:
+        passed = self._admit(target)
         current = Try(len(self.tries) + 1, target, timezone.now())
         self.tries.append(current)
-        before_s = time.monotonic() - self._started
+        before_s = time.monotonic() - self._started - self._queued_s
+        began = time.monotonic()
         try:
             current.was_asked = not self.cancellation.is_requested
             current.completion = self._ask(target)
@@ -117,11 +102,23 @@ class Call:
             current.error = error.cancelled() if self.cancellation.is_requested else error
             raise current.error from None
         finally:
-            current.latency_ms = _milliseconds(time.monotonic() - self._started - before_s)
+            current.latency_ms = _milliseconds(time.monotonic() - began)
+            admission.leave(passed, current)
             if current.received is not None and current.received.first_token_ms is not None:
                 current.first_token_ms = current.received.first_token_ms
                 self.first_token_ms = _milliseconds(before_s) + current.first_token_ms
         return current.completion
+
+    def _admit(self, target: Target) -> Pass:
+        """One that is refused is a try too, of which the provider has not heard."""
+        began = time.monotonic()
+        try:
+            return admission.enter(target, self._remaining_s(), self.cancellation)
+        except ProviderError as error:
+            self.tries.append(Try(len(self.tries) + 1, target, timezone.now(), error=error, was_asked=False))
+            raise
+        finally:
+            self._queued_s += time.monotonic() - began
 
     def _ask(self, target: Target) -> Completion:
         if self.cancellation.is_requested:
@@ -159,6 +156,10 @@ def backoff_s(error: ProviderError, tries: int) -> float | None:
         return error.retry_after_s if error.retry_after_s <= RETRY_AFTER_MAX_S else None
     ceiling_s = min(BACKOFF_MAX_S, BACKOFF_BASE_S * 2 ** (tries - 1))
     return random.uniform(0, ceiling_s)  # noqa: S311 (spreads load, keeps no secret)
+
+
+def _invalid_output(problem: str, completion: Completion) -> ProviderError:
+    return ProviderError(ErrorCode.INVALID_OUTPUT, problem, started=True, partial=completion)
 
 
 def _consume(deltas: Iterator[Delta], on_delta: OnDelta) -> Completion:

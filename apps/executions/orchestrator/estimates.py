@@ -6,7 +6,7 @@ from typing import Any
 import orjson
 
 from apps.executions.budgets.amounts import without_images
-from apps.executions.orchestrator.calling import Try
+from apps.executions.orchestrator.tries import Try
 from apps.models.providers.base import Completion, ModelRequest, Usage
 
 BYTES_PER_TOKEN = 4

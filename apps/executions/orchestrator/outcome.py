@@ -1,17 +1,20 @@
 """What a call comes to: the columns of the finished execution, its output, its price, and a row for each try."""
 
+from dataclasses import fields
 from decimal import Decimal
 
 from django.utils import timezone
 
 from apps.executions.models import COST_PLACES, Execution, ExecutionAttempt, ExecutionPayload, Status
-from apps.executions.orchestrator.calling import Call, Try
+from apps.executions.orchestrator.calling import Call
 from apps.executions.orchestrator.estimates import usage_of_cancelled
 from apps.executions.orchestrator.resolution import Plan
+from apps.executions.orchestrator.tries import Try
 from apps.models.prices import cost, prices_of
 from apps.models.providers.base import ErrorCode, Usage
 
 _SMALLEST_USD = Decimal(1).scaleb(-COST_PLACES)
+USAGE = tuple(field.name for field in fields(Usage))
 _MOST_TOKENS = 2**31 - 1
 
 
@@ -32,11 +35,12 @@ def conclude(execution: Execution, payload: ExecutionPayload, plan: Plan, call: 
         execution.finish_reason = "" if last.error else last.received.finish_reason.value
         payload.output = last.received.text
         payload.tool_calls = last.received.tool_calls
-    usage = _total_usage(call)
+    execution.queue_ms += call.queue_ms
+    used = [(each, each.received.usage if each.received else None) for each in call.tries]
     if execution.status == Status.CANCELLED:
         usage, execution.is_usage_estimated = usage_of_cancelled(last)
-    if usage is not None:
-        _charge(execution, plan, usage)
+        used[-1] = (last, usage)
+    _charge(execution, plan, [(each, usage) for each, usage in used if usage is not None])
     return [_attempt(execution, each) for each in call.tries]
 
 
@@ -46,24 +50,20 @@ def _status(last: Try) -> Status:
     return Status.CANCELLED if last.error.code == ErrorCode.CANCELLED else Status.FAILED
 
 
-def _total_usage(call: Call) -> Usage | None:
-    """Of the last try: what a failed one before it used, no provider has told."""
-    received = call.tries[-1].received
-    return received.usage if received else None
-
-
-def _charge(execution: Execution, plan: Plan, usage: Usage) -> None:
-    execution.input_tokens = usage.input_tokens
-    execution.cached_input_tokens = usage.cached_input_tokens
-    execution.cache_write_tokens = usage.cache_write_tokens
-    execution.cache_write_1h_tokens = usage.cache_write_1h_tokens
-    execution.output_tokens = usage.output_tokens
-    execution.reasoning_tokens = usage.reasoning_tokens
-    model = next(model for model in plan.candidates if model.id == execution.model_id)
-    prices = prices_of(model, at=execution.started_at, input_tokens=usage.whole_input)
-    total = cost(usage, prices)
+def _charge(execution: Execution, plan: Plan, used: list[tuple[Try, Usage]]) -> None:
+    """What every try has used, each at the prices of its model; of a failed one mostly no provider tells."""
+    if not used:
+        return
+    for name in USAGE:
+        setattr(execution, name, sum(getattr(usage, name) for _, usage in used))
+    total: Decimal | None = Decimal(0)
+    for each, usage in used:
+        model = next(model for model in plan.candidates if model.id == each.target.model_id)
+        prices = prices_of(model, at=execution.started_at, input_tokens=usage.whole_input)
+        execution.price = None if prices is None else prices.as_row()
+        part = cost(usage, prices)
+        total = None if total is None or part is None else total + part
     execution.cost_usd = None if total is None else total.quantize(_SMALLEST_USD)
-    execution.price = None if prices is None else prices.as_row()
 
 
 def _attempt(execution: Execution, attempt: Try) -> ExecutionAttempt:

@@ -31,7 +31,8 @@ _PAYLOAD = ("execution_id", "variables", "messages", "parameters", "tools", "res
 _RESULT = (
     "status", "model_id", "provider_model", "finish_reason", "error_code", "error_message", "input_tokens",
     "cached_input_tokens", "cache_write_tokens", "cache_write_1h_tokens", "output_tokens", "reasoning_tokens",
-    "cost_usd", "price", "is_usage_estimated", "latency_ms", "first_token_ms", "attempt_count", "finished_at",
+    "cost_usd", "price", "is_usage_estimated", "is_cached", "saved_cost_usd", "queue_ms", "latency_ms",
+    "first_token_ms", "attempt_count", "finished_at",
 )  # fmt: skip
 _ATTEMPT = {
     "number": "smallint", "model_id": "uuid", "provider_id": "uuid", "provider_model": "text", "status": "smallint",

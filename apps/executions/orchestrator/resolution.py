@@ -10,6 +10,7 @@ from uuid import UUID
 from apps.executions.orchestrator import budgeting, candidates
 from apps.executions.orchestrator.command import Command, Json
 from apps.executions.orchestrator.memory import EpochMemory
+from apps.models import gate
 from apps.models.models import LLMModel
 from apps.prompts import published
 from apps.prompts.models import Prompt, PromptVersion
@@ -93,6 +94,7 @@ def names_to_prefetch(organization_id: UUID) -> tuple[str, ...]:
         *published.answers.names(organization_id, ""),
         *candidates.names(organization_id),
         *budgeting.names(organization_id),
+        *gate.names(organization_id),
     )
 
 

@@ -11,11 +11,13 @@ from django.utils import timezone
 from apps.executions.keys import time_of
 from apps.executions.models import Execution, ExecutionPayload, Status
 from apps.executions.orchestrator import budgeting, idempotency, queueing, recording
-from apps.executions.orchestrator.calling import Call, OnDelta, Target
+from apps.executions.orchestrator.calling import Call, OnDelta
 from apps.executions.orchestrator.command import Command, Finished
 from apps.executions.orchestrator.leases import LEASES, lease_end
 from apps.executions.orchestrator.outcome import conclude
 from apps.executions.orchestrator.resolution import Plan, resolve
+from apps.executions.orchestrator.tries import Target
+from apps.models.gate import Limits
 from apps.models.models import LLMModel
 from apps.models.providers.base import ModelRequest, ProviderError, Timeouts
 from apps.models.providers.cancellation import Cancellation
@@ -76,7 +78,7 @@ def run(prepared: Prepared, on_delta: OnDelta | None = None, before_end: Callabl
         return idempotency.wait_for(execution.id, execution.organization_id)
     assert_no_transaction()
     targets = [_target(execution, plan, model) for model in plan.candidates]
-    call = Call(targets, timeouts(), on_delta, prepared.cancellation)
+    call = Call(targets, timeouts(), on_delta, prepared.cancellation, settings.STRUCTURED_OUTPUT_REPAIRS)
     with LEASES.hold(execution.id, prepared.cancellation):
         error = _make(call, execution)
         try:
@@ -169,4 +171,7 @@ def _target(execution: Execution, plan: Plan, model: LLMModel) -> Target:
         idempotency_key=str(execution.id),
         max_output_tokens=model.max_output_tokens,
     )
-    return Target(model.id, model.provider_id, request, lambda: adapter_for(model.provider))
+    limits = Limits(model.max_concurrency, model.requests_per_minute, model.tokens_per_minute)
+    return Target(
+        execution.organization_id, model.id, model.provider_id, request, lambda: adapter_for(model.provider), limits
+    )
