@@ -10,6 +10,7 @@ from rest_framework.exceptions import ParseError, ValidationError
 from rest_framework.parsers import MultiPartParser
 
 from apps.executions.models import MAX_ROWS
+from everquant.api.bulkhead import BODIES
 from everquant.api.parsers import check_json
 
 _NUMBERS = ("version",)
@@ -22,7 +23,8 @@ class DatasetParser(MultiPartParser):
     """`multipart/form-data` as the JSON that it stands for: the fields, and the rows of `file`."""
 
     def parse(self, stream: Any, media_type: str | None = None, parser_context: Any = None) -> Any:
-        parsed = super().parse(stream, media_type, parser_context)
+        with BODIES.enter():
+            parsed = super().parse(stream, media_type, parser_context)
         repeated = [name for name, values in [*parsed.data.lists(), *parsed.files.lists()] if len(values) > 1]
         if repeated:
             raise ValidationError({name: ["Given more than once."] for name in repeated})

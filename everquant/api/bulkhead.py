@@ -1,4 +1,4 @@
-"""A bound on the requests of a process that wait for a model or an event, so that reads always find a thread."""
+"""Bounds on the requests of a process that wait: for a model, an event or a client. So reads always find a thread."""
 
 import threading
 from collections.abc import Callable
@@ -11,6 +11,7 @@ from everquant.api.errors import ServiceUnavailable
 from everquant.metrics import BULKHEAD_REFUSALS, WAITING
 
 RETRY_AFTER_S = 1
+_BUSY = "Too many requests wait for models now; try again."
 
 
 class Slot:
@@ -33,11 +34,12 @@ class Slot:
 
 
 class Bulkhead:
-    """`limit()` places, asked for at each entry; `gauge` shows how many are taken."""
+    """`limit()` places, asked for at each entry; `gauge` shows how many are taken, `refusal` tells who finds none."""
 
-    def __init__(self, limit: Callable[[], int], gauge: Gauge | None = None) -> None:
+    def __init__(self, limit: Callable[[], int], gauge: Gauge | None = None, refusal: str = _BUSY) -> None:
         self._limit = limit
         self._gauge = gauge
+        self._refusal = refusal
         self._taken = 0
         self._lock = threading.Lock()
 
@@ -53,7 +55,7 @@ class Bulkhead:
                 self._taken += 1
         if is_full:
             BULKHEAD_REFUSALS.inc()
-            raise ServiceUnavailable("Too many requests wait for models now; try again.", retry_after_s=RETRY_AFTER_S)
+            raise ServiceUnavailable(self._refusal, retry_after_s=RETRY_AFTER_S)
         if self._gauge is not None:
             self._gauge.inc()
         return Slot(self)
@@ -69,3 +71,5 @@ class Bulkhead:
 
 
 WAITING_CALLS = Bulkhead(lambda: settings.WEB_WAITING_SLOTS, WAITING)
+# The server has no time limit for bodies: clients that never send theirs hold a part of the threads at most.
+BODIES = Bulkhead(lambda: max(1, settings.WEB_THREADS // 2), refusal="Too many bodies are on their way; try again.")

@@ -6,6 +6,8 @@ import orjson
 from rest_framework.exceptions import ParseError, ValidationError
 from rest_framework.parsers import BaseParser
 
+from everquant.api.bulkhead import BODIES
+
 MAX_DEPTH = 64
 _MAX_INTEGER = 2**63 - 1
 
@@ -17,7 +19,8 @@ class StrictJSONParser(BaseParser):
     media_type = "application/json"
 
     def parse(self, stream: Any, media_type: str | None = None, parser_context: Any = None) -> Any:
-        body = stream.read()
+        with BODIES.enter():
+            body = stream.read()
         try:
             data = orjson.loads(body)
         except orjson.JSONDecodeError as error:

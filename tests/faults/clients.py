@@ -46,7 +46,7 @@ def one_key(stack: Stack) -> str:
         prompt = stack.make_prompt()
         before = stack.upstream.request_count
         path, body = f"/prompts/{prompt['id']}/execute", {"variables": {"name": "Ada"}, "mode": mode}
-        answers = stack.many(50, lambda _: stack.ask("POST", path, body, Idempotency_Key=f"one {mode}"))  # noqa: B023 (used at once)
+        answers = stack.many(50, lambda _: stack.ask("POST", path, body, Idempotency_Key=f"one-{mode}"))  # noqa: B023 (used at once)
         ids = {answer.json()["data"]["id"] for answer in answers}
         stack.settle()
         count = stack.scalar("SELECT count(*) FROM executions_execution WHERE prompt_id = %s", prompt["id"])

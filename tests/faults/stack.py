@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import psycopg
+import redis
 import requests
 
 from everquant.embedded import EmbeddedServices, default_data_dir
@@ -72,7 +73,7 @@ class Stack:
             "WORKER_CONCURRENCY": "32",
             "WORKER_DRAIN_S": "10",
             "EXECUTION_LEASE": str(LEASE_S),
-            "PROVIDER_CONNECT_TIMEOUT": "1",
+            "PROVIDER_CONNECT_TIMEOUT": "3",
             "PROVIDER_FIRST_TOKEN_TIMEOUT": str(FIRST_TOKEN_S),
             "PROVIDER_TOTAL_TIMEOUT": str(TOTAL_S),
         }
@@ -137,11 +138,8 @@ class Stack:
         return int((self.folder / "postgres" / "postmaster.pid").read_text().splitlines()[0])
 
     def valkey_pid(self) -> int:
-        for entry in Path("/proc").iterdir():
-            with suppress(OSError):
-                if entry.name.isdigit() and f"{self.folder}/valkey".encode() in (entry / "cmdline").read_bytes():
-                    return int(entry.name)
-        raise AssertionError("no Valkey runs")
+        with redis.from_url(self.services.redis_url) as client:
+            return int(client.info("server")["process_id"])
 
     def restart_service(self, pid: int, number: signal.Signals, *, away_s: float = 0.5) -> None:
         os.kill(pid, number)
