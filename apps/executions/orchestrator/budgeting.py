@@ -1,12 +1,11 @@
 """Step 4: what a call may cost at most is held in every budget that applies, in the transaction that stores it.
 
-The statement adds the amount to each budget's row of the period, which locks it, in the order of the budgets' keys;
-what it gives back are the rows as they are then, also after waiting for others. So of concurrent calls each sees what
+`executions_reserve()`, a function of the database, adds the amount to each budget's row of the period, which locks it;
+what it judges by are the rows as they are then, also after waiting for others. So of concurrent calls each sees what
 those before it have reserved, and spent + reserved stays within a hard limit. A refusal undoes the whole transaction.
 
 An execution counts in the period in which it was made. Reserving twice for one execution changes nothing: what is made
-in one process and called in another may reserve in either. The execution's row is locked first, as whatever ends it
-does, so that nothing is reserved for what has ended. It is settled by the trigger of the executions' table.
+in one process and called in another may reserve in either. It is settled by the trigger of the executions' table.
 
 An organization without an active budget that applies costs no statement. That there is none is remembered for a minute
 under an epoch that a change of its budgets ends when it commits; which budgets there are, and their limits, are read
@@ -37,35 +36,7 @@ Scopes = frozenset[tuple[str, UUID | None]]
 
 _epochs = EpochCache("budgets", ttl_s=int(TTL_S))
 
-_RESERVE = """
-WITH unfinished AS (
-    SELECT id FROM executions_execution WHERE id = %(execution)s AND status IN ('queued', 'running') FOR UPDATE
-),
-wanted AS (
-    SELECT id, name, scope, period, limit_usd, is_hard,
-           date_trunc(period, %(made_at)s AT TIME ZONE 'UTC')::date AS period_start
-    FROM executions_budget
-    WHERE organization_id = %(organization)s AND is_active
-      AND (scope = 'organization' OR scope = 'user' AND scope_id = %(user)s
-           OR scope = 'api_key' AND scope_id = %(api_key)s OR scope = 'prompt' AND scope_id = %(prompt)s)
-      AND EXISTS (SELECT FROM unfinished)
-      AND NOT EXISTS (SELECT FROM executions_reservation WHERE execution_id = %(execution)s)
-),
-held AS (
-    INSERT INTO executions_budgetspend AS s (budget_id, period_start, spent_usd, reserved_usd)
-    SELECT id, period_start, 0, %(amount)s FROM wanted ORDER BY id
-    ON CONFLICT (budget_id, period_start) DO UPDATE SET reserved_usd = s.reserved_usd + excluded.reserved_usd
-    RETURNING s.budget_id, s.period_start, s.spent_usd, s.reserved_usd
-),
-kept AS (
-    INSERT INTO executions_reservation (execution_id, budget_id, period_start, amount_usd)
-    SELECT %(execution)s, budget_id, period_start, %(amount)s FROM held
-)
-SELECT w.id, w.name, w.scope, w.period, w.period_start, w.limit_usd, h.spent_usd, h.reserved_usd - %(amount)s
-FROM held h JOIN wanted w ON w.id = h.budget_id
-WHERE w.is_hard AND (NOT %(is_priced)s OR h.spent_usd + h.reserved_usd > w.limit_usd)
-ORDER BY w.limit_usd - h.spent_usd - h.reserved_usd, w.id LIMIT 1
-"""
+_RESERVE = "SELECT * FROM executions_reserve(%s, %s, %s, %s, %s, %s, %s, %s)"
 
 
 @contextmanager
@@ -90,16 +61,10 @@ def most_for(plan: "Plan", at: datetime) -> tuple[Decimal, LLMModel | None]:
 
 
 def _reserve(execution: Execution, amount: Decimal, unpriced: LLMModel | None) -> None:
-    parameters = {
-        "organization": execution.organization_id,
-        "user": execution.created_by_id,
-        "api_key": execution.api_key_id,
-        "prompt": execution.prompt_id,
-        "execution": execution.id,
-        "made_at": execution.created_at.astimezone(UTC),
-        "amount": amount,
-        "is_priced": unpriced is None,
-    }
+    parameters = [
+        execution.id, execution.organization_id, execution.created_by_id, execution.api_key_id, execution.prompt_id,
+        execution.created_at.astimezone(UTC), amount, unpriced is None,
+    ]  # fmt: skip
     with connection.cursor() as cursor:
         cursor.execute(_RESERVE, parameters)
         refused = cursor.fetchone()
