@@ -6,7 +6,7 @@ import pytest
 from django.utils import timezone
 
 from apps.executions.keys import id_bound
-from apps.executions.models import Execution, Status
+from apps.executions.models import Execution, ExecutionPayload, Status
 from apps.executions.orchestrator import background, queueing
 from apps.executions.sweeping import call_missing_runners, fail_expired
 from everquant.db import uuid7
@@ -162,7 +162,7 @@ class TestTurns:
 
     def queue(self, organization, row, batch_id=None):
         key = uuid7()
-        return Execution.objects.create(
+        execution = Execution.objects.create(
             id=key,
             organization_id=organization.id,
             is_background=True,
@@ -170,3 +170,5 @@ class TestTurns:
             batch_row=row,
             created_at=timezone.now(),
         )
+        ExecutionPayload.objects.create(execution=execution, messages=[])
+        return execution

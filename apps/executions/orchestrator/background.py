@@ -70,8 +70,7 @@ def _run_in_turn(organization_id: UUID) -> int:
 
 
 def _run_taken(execution: Execution) -> Finished | None:
-    payload = ExecutionPayload.objects.get(execution_id=execution.id)
-    payload.execution = execution
+    payload = execution.payload
     try:
         plan = plan_of(execution, payload)
         with budgeting.reserved(execution, plan):

@@ -21,7 +21,7 @@ from procrastinate.contrib.django import app
 from procrastinate.types import JSONDict
 
 from apps.executions.keys import id_bound
-from apps.executions.models import Execution
+from apps.executions.models import Execution, ExecutionPayload
 from apps.executions.orchestrator.leases import lease_end
 
 TASK = "executions.run_queued"
@@ -36,13 +36,19 @@ WITH next AS (
     SELECT id FROM executions_execution
     WHERE organization_id = %(organization)s AND status = 'queued' AND id >= %(low)s AND id < %(high)s
     ORDER BY batch_row NULLS FIRST, id LIMIT 1 FOR UPDATE SKIP LOCKED
+),
+taken AS (
+    UPDATE executions_execution e
+    SET status = 'running', started_at = %(now)s, lease_expires_at = %(lease)s,
+        queue_ms = least(extract(epoch FROM %(now)s - e.created_at) * 1000, 2147483647)::integer
+    FROM next WHERE e.id = next.id AND e.id >= %(low)s AND e.id < %(high)s
+    RETURNING e.*
 )
-UPDATE executions_execution e
-SET status = 'running', started_at = %(now)s, lease_expires_at = %(lease)s,
-    queue_ms = least(extract(epoch FROM %(now)s - e.created_at) * 1000, 2147483647)::integer
-FROM next WHERE e.id = next.id AND e.id >= %(low)s AND e.id < %(high)s
-RETURNING e.*
+SELECT taken.*, p.variables, p.messages, p.parameters, p.tools, p.response_schema
+FROM taken JOIN executions_executionpayload p
+ON p.execution_id = taken.id AND p.execution_id >= %(low)s AND p.execution_id < %(high)s
 """
+_PAYLOAD = ("variables", "messages", "parameters", "tools", "response_schema")
 _ORGANIZATIONS = """
 WITH RECURSIVE waiting AS (
     (SELECT organization_id FROM executions_execution
@@ -71,10 +77,14 @@ def waiting_organizations() -> list[UUID]:
 
 
 def _take(organization_id: UUID) -> Execution | None:
-    """The organization's next execution, running from now on; committed."""
+    """The organization's next execution, with its payload, running from now on; committed."""
     now = timezone.now()
     parameters = {"organization": organization_id, "now": now, "lease": lease_end(), **_bounds()}
-    return next(iter(Execution.objects.raw(_TAKE, parameters)), None)
+    execution: Execution | None = next(iter(Execution.objects.raw(_TAKE, parameters)), None)
+    if execution is not None:
+        values = {name: getattr(execution, name) for name in _PAYLOAD}
+        execution.payload = ExecutionPayload(execution=execution, **values)
+    return execution
 
 
 def _bounds() -> dict[str, str]:
