@@ -96,7 +96,9 @@ class Stack:
 
 
 @contextlib.contextmanager
-def running_stack(*, upstream_delay_ms: int = 0, **environment: str) -> Iterator[Stack]:
+def running_stack(
+    *, upstream_delay_ms: int = 0, upstream_options: tuple[str, ...] = (), **environment: str
+) -> Iterator[Stack]:
     """PostgreSQL, Valkey, web and an upstream that answers after a delay; all of it gone after the block."""
     with data_folder() as folder:
         port, upstream_port = free_port(), free_port()
@@ -109,7 +111,7 @@ def running_stack(*, upstream_delay_ms: int = 0, **environment: str) -> Iterator
             **environment,
         }
         upstream = [sys.executable, "-m", "tests.upstream", "--port", str(upstream_port)]
-        with process(*upstream, "--delay-ms", str(upstream_delay_ms)), services(env):
+        with process(*upstream, "--delay-ms", str(upstream_delay_ms), *upstream_options), services(env):
             for command in ("migrate", "create_demo"):
                 subprocess.run(
                     [sys.executable, "manage.py", command], cwd=ROOT, env={**os.environ, **env}, check=True,
