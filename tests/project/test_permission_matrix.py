@@ -73,6 +73,9 @@ def world(admin, editor, viewer, outsider, anonymous) -> World:
     prompt = post("/api/v1/prompts", {"slug": "hello", "name": "Hello", "type": "text", "content": "Hi, {{name}}!"})
     prompt_id = prompt.json()["data"]["id"]
     admin.client.put(f"/api/v1/prompts/{prompt_id}/labels/production", {"version": 1})
+    # it does not apply, so that the queries of an execution are counted without it
+    budget = {"name": "B", "scope": "organization", "period": "day", "limit_usd": "5", "is_active": False}
+    made_budget = post("/api/v1/billing/budgets", budget)
     execution = post(f"/api/v1/prompts/{prompt_id}/execute", {"variables": {"name": "Ada"}})
     assert execution.status_code == 200, execution.content
     batch = post("/api/v1/executions/batch", {"prompt_id": prompt_id, "rows": [{"variables": {"name": "Ada"}}]})
@@ -85,10 +88,8 @@ def world(admin, editor, viewer, outsider, anonymous) -> World:
     key = ApiKey(organization=editor.organization, user=editor.user, name="editor's", scopes=["prompts:read"])
     key.give_secret()
     key.save()
-    # it does not apply, so that the queries of an execution are counted without it
-    budget = {"name": "B", "scope": "organization", "period": "day", "limit_usd": "5", "is_active": False}
     ids = {
-        "billing": post("/api/v1/billing/budgets", budget).json()["data"]["id"],
+        "billing": made_budget.json()["data"]["id"],
         "prompts": prompt_id,
         "executions/batches": batch.json()["data"]["id"],
         "executions": execution.json()["data"]["id"],
