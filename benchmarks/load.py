@@ -66,6 +66,9 @@ def _milliseconds(text: str) -> float:
     return float(number) * {"us": 0.001, "ms": 1, "s": 1000, "m": 60000}[unit]
 
 
+_STREAM_ENDS = (b"event: execution.completed", b"data: [DONE]")
+
+
 @dataclass
 class Waits:
     """Latencies in milliseconds of calls made at the same time, and the answers by status."""
@@ -103,7 +106,7 @@ async def _many(port: int, path: str, body: bytes, token: str, count: int, ramp_
             status = int(answer[9:12]) if answer else 0
         except (OSError, asyncio.IncompleteReadError):
             status, answer = 0, b""
-        if b"text/event-stream" in answer and b"event: execution.completed" not in answer:
+        if b"text/event-stream" in answer and not any(end in answer for end in _STREAM_ENDS):
             status = -1
         waits.statuses[status] = waits.statuses.get(status, 0) + 1
         if 200 <= status < 300:
