@@ -46,6 +46,7 @@ MODEL_WAIT = Histogram(
     "Time that calls waited for their turn at a model with limits.",
     buckets=(0.01, 0.05, 0.1, 0.5, 1, 5, 10, 30, 60),
 )
+RESPONSE_CACHE = Counter("everquant_response_cache_total", "Questions that may be answered from the cache.", ["result"])
 BULKHEAD_REFUSALS = Counter("everquant_bulkhead_refusals_total", "Waiting requests refused with 503.")
 
 

@@ -36,6 +36,7 @@ class ExecutionFilter(django_filters.FilterSet):
     source = django_filters.ChoiceFilter(choices=Source.choices)
     is_streamed = TrueFalseFilter()
     is_background = TrueFalseFilter()
+    is_cached = TrueFalseFilter()
     batch_id = django_filters.UUIDFilter()
     retry_of_id = django_filters.UUIDFilter()
     prompt_id = django_filters.UUIDFilter()

@@ -2,6 +2,8 @@
 
 from typing import TYPE_CHECKING, Any
 
+import orjson
+
 from apps.executions.models import Execution, ExecutionAttempt, ExecutionPayload, Status
 
 if TYPE_CHECKING:
@@ -14,7 +16,7 @@ _BEFORE_CALL = (
     "is_streamed", "is_background", "batch_id", "batch_row", "retry_of_id", "unit_id", "metadata", "queue_ms",
     "ab_test_id", "ab_variant", "created_by_id", "api_key_id", "created_at", "started_at",
 )  # fmt: skip
-_SAID = ("variables", "messages", "parameters", "tools", "response_schema")
+_SAID = ("variables", "messages", "parameters", "tools", "response_schema", "cache_ttl_s")
 
 
 def summarize(execution: Execution) -> Json:
@@ -46,6 +48,8 @@ def summarize(execution: Execution) -> Json:
         "cost_usd": None if execution.cost_usd is None else f"{execution.cost_usd:f}",
         "price": execution.price,
         "is_usage_estimated": execution.is_usage_estimated,
+        "is_cached": execution.is_cached,
+        "saved_cost_usd": None if execution.saved_cost_usd is None else f"{execution.saved_cost_usd:f}",
         "queue_ms": execution.queue_ms,
         "latency_ms": execution.latency_ms,
         "first_token_ms": execution.first_token_ms,
@@ -68,7 +72,9 @@ def represent(execution: Execution, payload: ExecutionPayload, attempts: list[Ex
         "parameters": payload.parameters,
         "tools": payload.tools,
         "response_schema": payload.response_schema,
+        "cache_ttl_s": payload.cache_ttl_s,
         "output": payload.output,
+        "output_json": _output_json(execution, payload),
         "tool_calls": payload.tool_calls,
         "attempts": [_attempt(attempt) for attempt in attempts],
     }
@@ -94,6 +100,16 @@ def represent_start(execution: Execution) -> Json:
     begun = Execution(**{name: getattr(execution, name) for name in _BEFORE_CALL}, status=Status.RUNNING)
     said = {name: getattr(execution.payload, name) for name in _SAID}
     return represent(begun, ExecutionPayload(execution=begun, **said), [])
+
+
+def _output_json(execution: Execution, payload: ExecutionPayload) -> Any:
+    """The value of an answer that fits its schema; None for one that has none or made do with calls of tools."""
+    if payload.response_schema is None or execution.status != Status.SUCCEEDED or not payload.output:
+        return None
+    try:
+        return orjson.loads(payload.output)
+    except orjson.JSONDecodeError:
+        return None
 
 
 def _attempt(attempt: ExecutionAttempt) -> Json:

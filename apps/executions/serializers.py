@@ -11,6 +11,9 @@ from apps.executions.representation import represent_stored, summarize
 from apps.models.parameters import MAX_PARAMETERS_BYTES, parameter_problems
 from apps.models.providers.base import FinishReason
 from apps.prompts.models import LABEL, LABEL_LENGTH
+from apps.prompts.rendering import PromptError
+from apps.prompts.rendering.messages import check_messages
+from apps.prompts.serializers import MESSAGES
 from everquant.api.serializers import (
     JSONObjectField,
     StrictBooleanField,
@@ -23,6 +26,7 @@ from everquant.api.serializers import (
 MODES = ["wait", "async"]
 MAX_METADATA_BYTES = 16_384
 MAX_METADATA_KEYS = 50
+MAX_CACHE_TTL_S = 30 * 24 * 3600
 MAX_TEXT_SCORE = 5000
 _OBJECT = {"type": "object", "additionalProperties": True}
 _OBJECTS = {"type": "array", "items": _OBJECT}
@@ -59,6 +63,20 @@ class ParametersField(ObjectField):
         return value
 
 
+@extend_schema_field({**MESSAGES, "minItems": 0})
+class AppendMessagesField(serializers.JSONField):
+    def to_internal_value(self, data: Any) -> Any:
+        value = super().to_internal_value(data)
+        if value == []:
+            return value
+        try:
+            check_messages(value, at="")
+        except PromptError as error:
+            problems = {path.removeprefix("."): [why] for path, why in error.details.items()}
+            raise serializers.ValidationError(problems.pop("", None) or problems) from None
+        return value
+
+
 class ExecuteSerializer(StrictSerializer):
     """Without version and label the version labelled `production` is executed, else the current one.
 
@@ -72,6 +90,17 @@ class ExecuteSerializer(StrictSerializer):
     parameters = ParametersField(
         default=dict, help_text=f"Go before the version's and the model's. At most {MAX_PARAMETERS_BYTES} bytes."
     )
+    append_messages = AppendMessagesField(
+        default=list,  # type: ignore[arg-type] # the stubs expect an object
+        help_text="Follow the prompt's own as they are: a conversation, or the results of tools.",
+    )
+    cache_ttl_s = StrictIntegerField(
+        default=None,
+        allow_null=True,
+        min_value=1,
+        max_value=MAX_CACHE_TTL_S,
+        help_text="Answer from the response cache when it has this answer, not older than so many seconds.",
+    )
     stream = StrictBooleanField(default=False, help_text="Answer with Server-Sent Events.")
     mode = serializers.ChoiceField(
         MODES, default="wait", help_text="`async` answers 202 at once; a worker makes the call."
@@ -80,6 +109,11 @@ class ExecuteSerializer(StrictSerializer):
         default="", allow_blank=True, max_length=UNIT_ID_LENGTH, help_text="Whom it is for, such as your user's id."
     )
     metadata = MetadataField(default=dict)
+
+
+@extend_schema_field({})
+class AnyField(serializers.JSONField):
+    pass
 
 
 class FailureSerializer(serializers.Serializer):
@@ -146,7 +180,11 @@ class ExecutionSummarySerializer(serializers.Serializer):
     is_usage_estimated = serializers.BooleanField(
         help_text="Of a cancelled call whose provider did not tell: tokens are a quarter of the bytes."
     )
-    queue_ms = serializers.IntegerField(min_value=0)
+    is_cached = serializers.BooleanField(help_text="Answered from the response cache: no tokens, no attempts, cost 0.")
+    saved_cost_usd = serializers.CharField(allow_null=True, help_text="What the cached answer cost when it was made.")
+    queue_ms = serializers.IntegerField(
+        min_value=0, help_text="Waiting for a worker and for the model's limits; not part of the latency."
+    )
     latency_ms = _count()
     first_token_ms = _count()
     attempt_count = serializers.IntegerField(min_value=0)
@@ -168,7 +206,9 @@ class ExecutionSerializer(ExecutionSummarySerializer):
     parameters = ObjectField()
     tools = ObjectsField(allow_null=True)
     response_schema = ObjectField(allow_null=True)
+    cache_ttl_s = serializers.IntegerField(allow_null=True)
     output = serializers.CharField(allow_null=True)
+    output_json = AnyField(help_text="The output as a value, when there is a response schema.")
     tool_calls = ObjectsField()
     attempts = AttemptSerializer(many=True)
 

@@ -21,7 +21,7 @@ _ASKED = (
     "organization_id", "source", "is_streamed", "prompt_id", "prompt_version_id", "version_number", "unit_id",
     "metadata",
 )  # fmt: skip
-_SAID = ("variables", "messages", "parameters", "tools", "response_schema")
+_SAID = ("variables", "messages", "parameters", "tools", "response_schema", "cache_ttl_s")
 
 
 @transaction.atomic

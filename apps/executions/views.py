@@ -108,6 +108,8 @@ class ExecuteViewSet(PermissionViewSet):
             label=wish["label"],
             model_id=wish["model_id"],
             parameters=wish["parameters"],
+            append_messages=wish["append_messages"],
+            cache_ttl_s=wish["cache_ttl_s"],
             is_streamed=wish["stream"],
             is_background=wish["mode"] == "async",
             unit_id=wish["unit_id"],

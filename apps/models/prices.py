@@ -31,7 +31,7 @@ _ALL_CATALOG_NAMES = {**_CATALOG_NAMES, "cache_write_1h": "cache_write_1h_mtok"}
 
 @dataclass(frozen=True, slots=True)
 class Prices:
-    """USD for a million tokens in each of the disjoint buckets. `source` is catalog, override, mixed or free.
+    """USD for a million tokens in each of the disjoint buckets. `source` is catalog, override, mixed, free or cached.
 
     A model's own price of cache writes holds for those of an hour too.
     """

@@ -9,8 +9,15 @@ from rest_framework import serializers
 from apps.models.models import LLMModel
 from apps.prompts.models import LABEL, LABEL_LENGTH, MAX_TAGS, SLUG, SLUG_LENGTH, TAG_LENGTH, Prompt, PromptVersion
 from apps.prompts.published import version_definition
-from apps.prompts.rendering.limits import MAX_MESSAGES, MAX_PARTS, MAX_TEMPLATE_CHARS
-from apps.prompts.rendering.messages import IMAGE_DETAILS, ROLES
+from apps.prompts.rendering.limits import (
+    MAX_CALL_ID,
+    MAX_IMAGE_CHARS,
+    MAX_MESSAGES,
+    MAX_PARTS,
+    MAX_TEMPLATE_CHARS,
+    MAX_TOOL_CALLS,
+)
+from apps.prompts.rendering.messages import IMAGE_DETAILS
 from apps.prompts.services import OnConflict
 from apps.prompts.services.transfer import DOCUMENT, MAX_PROMPTS
 from everquant.api.serializers import (
@@ -41,18 +48,35 @@ _IMAGE_PART = {
             "required": ["url"],
             "additionalProperties": False,
             "properties": {
-                "url": {"type": "string", "pattern": "^(https?://|data:image/)", "maxLength": MAX_TEMPLATE_CHARS},
+                "url": {"type": "string", "pattern": "^(https?://|data:image/)", "maxLength": MAX_IMAGE_CHARS},
                 "detail": {"type": "string", "enum": list(IMAGE_DETAILS)},
             },
         },
     },
 }
 _PARTS = {"type": "array", "items": {"oneOf": [_TEXT_PART, _IMAGE_PART]}, "minItems": 1, "maxItems": MAX_PARTS}
+_CONTENT = {"oneOf": [_TEXT, _PARTS]}
+_CALL_ID = {"type": "string", "minLength": 1, "maxLength": MAX_CALL_ID}
+
+
+def _object(**properties: Any) -> dict[str, Any]:
+    return {"type": "object", "required": [*properties], "additionalProperties": False, "properties": properties}
+
+
+_CALL = _object(
+    id=_CALL_ID, type={"type": "string", "const": "function"}, function=_object(name=_CALL_ID, arguments=_TEXT)
+)
+_CALLING = _object(
+    role={"type": "string", "const": "assistant"},
+    tool_calls={"type": "array", "items": _CALL, "minItems": 1, "maxItems": MAX_TOOL_CALLS},
+)
+_CALLING["properties"]["content"] = {"oneOf": [_TEXT, _PARTS, {"type": "null"}]}
 _MESSAGE = {
-    "type": "object",
-    "required": ["role", "content"],
-    "additionalProperties": False,
-    "properties": {"role": {"type": "string", "enum": list(ROLES)}, "content": {"oneOf": [_TEXT, _PARTS]}},
+    "oneOf": [
+        _object(role={"type": "string", "enum": ["system", "user", "assistant"]}, content=_CONTENT),
+        _CALLING,
+        _object(role={"type": "string", "const": "tool"}, tool_call_id=_CALL_ID, content=_CONTENT),
+    ]
 }
 MESSAGES = {"type": "array", "items": _MESSAGE, "minItems": 1, "maxItems": MAX_MESSAGES}
 _TOOL = {

@@ -31,7 +31,18 @@ def test_a_list_has_what_is_small_and_is_newest_first(execute, prompt, listed):
     answers = [execute(prompt) for _ in range(2)]
     body = listed()
     assert [row["id"] for row in body["data"]] == [answer["id"] for answer in reversed(answers)]
-    large = {"variables", "messages", "parameters", "tools", "response_schema", "output", "tool_calls", "attempts"}
+    large = {
+        "variables",
+        "messages",
+        "parameters",
+        "tools",
+        "response_schema",
+        "output",
+        "tool_calls",
+        "cache_ttl_s",
+        "output_json",
+        "attempts",
+    }
     assert set(answers[0]) - set(body["data"][0]) == large
     assert body["data"][1] == {name: value for name, value in answers[0].items() if name not in large}
     assert body["meta"] == {

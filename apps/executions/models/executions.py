@@ -194,7 +194,10 @@ class Execution(models.Model):
 
 
 class ExecutionPayload(models.Model):
-    """What was sent and what came back: everything large, beside the row that lists and counts read."""
+    """What was sent and what came back: everything large, beside the row that lists and counts read.
+
+    `cache_ttl_s` is how old an answer from the response cache may be; null keeps out of the cache.
+    """
 
     execution = models.OneToOneField(
         Execution, primary_key=True, on_delete=models.DO_NOTHING, db_constraint=False, related_name="payload"
@@ -204,6 +207,7 @@ class ExecutionPayload(models.Model):
     parameters = OrderedJSONField(default=dict)
     tools = OrderedJSONField(null=True)
     response_schema = OrderedJSONField(null=True)
+    cache_ttl_s = models.PositiveIntegerField(null=True)
     output = models.TextField(null=True)  # noqa: DJ001 (null says: nothing came)
     tool_calls = OrderedJSONField(default=list)
 

@@ -19,7 +19,10 @@ class IdempotencyClaim:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Command:
-    """A wish to execute a prompt on behalf of an organization; one in the background is left to a worker."""
+    """A wish to execute a prompt on behalf of an organization; one in the background is left to a worker.
+
+    `append_messages` follow the rendered ones. `cache_ttl_s` is how old an answer from the cache may be, None for none.
+    """
 
     organization_id: UUID
     prompt_id: UUID
@@ -28,6 +31,8 @@ class Command:
     label: str | None = None
     model_id: UUID | None = None
     parameters: Json = field(default_factory=dict)
+    append_messages: list[Json] = field(default_factory=list)
+    cache_ttl_s: int | None = None
     is_streamed: bool = False
     is_background: bool = False
     unit_id: str = ""

@@ -27,7 +27,7 @@ _EXECUTION = (
     "version_number", "model_id", "provider_model", "unit_id", "created_by_id", "api_key_id", "metadata", "created_at",
     "started_at", "lease_expires_at", "retry_of_id",
 )  # fmt: skip
-_PAYLOAD = ("execution_id", "variables", "messages", "parameters", "tools", "response_schema")
+_PAYLOAD = ("execution_id", "variables", "messages", "parameters", "tools", "response_schema", "cache_ttl_s")
 _RESULT = (
     "status", "model_id", "provider_model", "finish_reason", "error_code", "error_message", "input_tokens",
     "cached_input_tokens", "cache_write_tokens", "cache_write_1h_tokens", "output_tokens", "reasoning_tokens",

@@ -48,7 +48,7 @@ def resolve(command: Command) -> Plan:
     version = resolved.version
     try:
         check_parameters(command.parameters)
-        messages = resolved.compiled.render_messages(command.variables)
+        messages = [*resolved.compiled.render_messages(command.variables), *command.append_messages]
     except PromptError as error:
         raise BadRequest(error.message, details=error.details) from error
     model_id = command.model_id or version.model_id

@@ -10,12 +10,13 @@ from django.utils import timezone
 
 from apps.executions.keys import time_of
 from apps.executions.models import Execution, ExecutionPayload, Status
-from apps.executions.orchestrator import budgeting, idempotency, queueing, recording
+from apps.executions.orchestrator import budgeting, idempotency, queueing, recording, response_cache
 from apps.executions.orchestrator.calling import Call, OnDelta
 from apps.executions.orchestrator.command import Command, Finished
 from apps.executions.orchestrator.leases import LEASES, lease_end
 from apps.executions.orchestrator.outcome import conclude
 from apps.executions.orchestrator.resolution import Plan, resolve
+from apps.executions.orchestrator.response_cache import CachedAnswer
 from apps.executions.orchestrator.tries import Target
 from apps.models.gate import Limits
 from apps.models.models import LLMModel
@@ -80,13 +81,18 @@ def run(prepared: Prepared, on_delta: OnDelta | None = None, before_end: Callabl
     targets = [_target(execution, plan, model) for model in plan.candidates]
     call = Call(targets, timeouts(), on_delta, prepared.cancellation, settings.STRUCTURED_OUTPUT_REPAIRS)
     with LEASES.hold(execution.id, prepared.cancellation):
-        error = _make(call, execution)
+        cached = response_cache.find(payload, targets[0])
+        error = _make(call, execution, cached)
         try:
             if before_end is not None:
                 before_end()
-            return _record(execution, payload, plan, call, error)
+            finished = _record(execution, payload, plan, call, error, cached)
         finally:
             release_connection()
+    if finished.execution is execution:
+        answering = next(target for target in targets if target.model_id == execution.model_id)
+        response_cache.keep(execution, payload, answering)
+    return finished
 
 
 def _claim(command: Command) -> tuple[UUID, bool]:
@@ -95,9 +101,12 @@ def _claim(command: Command) -> tuple[UUID, bool]:
     return idempotency.claim(command.organization_id, command.idempotency)
 
 
-def _make(call: Call, execution: Execution) -> ProviderError | None:
+def _make(call: Call, execution: Execution, cached: CachedAnswer | None) -> ProviderError | None:
     try:
-        call.run()
+        if cached is None:
+            call.run()
+        elif call.on_delta is not None:
+            call.on_delta(cached.as_delta())
     except ProviderError as failure:
         return failure
     except BaseException:
@@ -107,9 +116,17 @@ def _make(call: Call, execution: Execution) -> ProviderError | None:
 
 
 def _record(
-    execution: Execution, payload: ExecutionPayload, plan: Plan, call: Call, error: ProviderError | None
+    execution: Execution,
+    payload: ExecutionPayload,
+    plan: Plan,
+    call: Call,
+    error: ProviderError | None,
+    cached: CachedAnswer | None,
 ) -> Finished:
-    attempts = conclude(execution, payload, plan, call)
+    if cached is None:
+        attempts = conclude(execution, payload, plan, call)
+    else:
+        attempts = response_cache.conclude(execution, payload, cached)
     if not recording.finish(execution, payload, attempts):
         return idempotency.finished(idempotency.stored(execution.id, execution.organization_id))
     return Finished(execution, payload, attempts, retry_after_s=error.retry_after_s if error else None)
@@ -149,6 +166,7 @@ def _insert(command: Command, plan: Plan, execution_id: UUID) -> Prepared:
         parameters=plan.parameters_for(model),
         tools=plan.version.tools or None,
         response_schema=plan.version.response_schema,
+        cache_ttl_s=command.cache_ttl_s,
     )
     with budgeting.reserved(execution, plan):
         recording.begin(execution, payload)
@@ -173,5 +191,11 @@ def _target(execution: Execution, plan: Plan, model: LLMModel) -> Target:
     )
     limits = Limits(model.max_concurrency, model.requests_per_minute, model.tokens_per_minute)
     return Target(
-        execution.organization_id, model.id, model.provider_id, request, lambda: adapter_for(model.provider), limits
+        execution.organization_id,
+        model.id,
+        model.provider_id,
+        request,
+        lambda: adapter_for(model.provider),
+        limits,
+        f"{model.provider.kind} {model.provider.base_url}",
     )

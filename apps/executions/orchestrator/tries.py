@@ -13,7 +13,10 @@ NO_LIMITS = Limits()
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """A model that may answer: the request for it (without timeouts), how to reach its provider, and its limits."""
+    """A model that may answer: the request for it (without timeouts), how to reach its provider, and its limits.
+
+    `server` tells apart what answers under the provider's id: its kind and address.
+    """
 
     organization_id: UUID
     model_id: UUID
@@ -21,6 +24,7 @@ class Target:
     request: ModelRequest
     adapter: Callable[[], ProviderAdapter]
     limits: Limits = NO_LIMITS
+    server: str = ""
 
 
 @dataclass(slots=True)

@@ -120,7 +120,9 @@ def _messages(messages: list[Json]) -> list[Json]:
         if role in {"system", "developer"}:
             continue
         if role == "tool":
-            result = {"type": "tool_result", "tool_use_id": message["tool_call_id"], "content": message["content"]}
+            content = message["content"]
+            blocks = content if isinstance(content, str) else [_block(part) for part in content]
+            result = {"type": "tool_result", "tool_use_id": message["tool_call_id"], "content": blocks}
             if answers_tools:
                 written[-1]["content"].append(result)
             else:

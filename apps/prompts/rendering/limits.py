@@ -1,6 +1,10 @@
 """How much one prompt may hold and one rendering may do; every limit is a refusal, never a cut."""
 
 MAX_TEMPLATE_CHARS = 200_000
+MAX_IMAGE_CHARS = 2_000_000
+"""Of an image that is part of its address (`data:`)."""
+MAX_TOOL_CALLS = 128
+MAX_CALL_ID = 256
 MAX_MESSAGES = 200
 MAX_PARTS = 50
 MAX_VARIABLES = 200
