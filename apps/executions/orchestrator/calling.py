@@ -99,7 +99,7 @@ class Call:
             current.was_asked = not self.cancellation.is_requested
             current.completion = self._ask(target)
         except ProviderError as error:
-            current.error = error.cancelled() if self.cancellation.is_requested else error
+            current.error = error.stopped(self.cancellation) if self.cancellation.is_requested else error
             raise current.error from None
         finally:
             current.latency_ms = _milliseconds(time.monotonic() - began)
@@ -142,7 +142,7 @@ class Call:
 
 def may_fall_back(error: ProviderError) -> bool:
     """Not once a token has come; nor when a provider refused the request itself, which every model would."""
-    if error.code == ErrorCode.CANCELLED:
+    if error.code in {ErrorCode.CANCELLED, ErrorCode.INTERRUPTED}:
         return False
     return not error.started and not (error.code == ErrorCode.INVALID_REQUEST and error.status is not None)
 

@@ -14,7 +14,7 @@ BYTES_PER_TOKEN = 4
 TOKENS_PER_IMAGE = 1000
 
 
-def usage_of_cancelled(last: Try) -> tuple[Usage | None, bool]:
+def usage_of_stopped(last: Try) -> tuple[Usage | None, bool]:
     """The usage of the try that was stopped, and whether it is an estimate; None when nothing was asked.
 
     A provider that tells of its input at the start of a stream has not told of the output yet.

@@ -86,10 +86,10 @@ class Leases:
     def count(self) -> int:
         return len(self._held)
 
-    def cancel_all(self) -> None:
-        """Stop every call of the process."""
+    def interrupt_all(self) -> None:
+        """Stop every call of the process, which is about to end: what has come is recorded as interrupted."""
         for cancellation in list(self._held.values()):
-            cancellation.request()
+            cancellation.request(is_interruption=True)
 
     def _watch(self) -> None:
         watcher = _Watcher()

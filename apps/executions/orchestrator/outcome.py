@@ -7,7 +7,7 @@ from django.utils import timezone
 
 from apps.executions.models import COST_PLACES, Execution, ExecutionAttempt, ExecutionPayload, Status
 from apps.executions.orchestrator.calling import Call
-from apps.executions.orchestrator.estimates import usage_of_cancelled
+from apps.executions.orchestrator.estimates import usage_of_stopped
 from apps.executions.orchestrator.resolution import Plan
 from apps.executions.orchestrator.tries import Try
 from apps.models.prices import cost, prices_of
@@ -37,8 +37,8 @@ def conclude(execution: Execution, payload: ExecutionPayload, plan: Plan, call: 
         payload.tool_calls = last.received.tool_calls
     execution.queue_ms += call.queue_ms
     used = [(each, each.received.usage if each.received else None) for each in call.tries]
-    if execution.status == Status.CANCELLED:
-        usage, execution.is_usage_estimated = usage_of_cancelled(last)
+    if last.error is not None and last.error.code in {ErrorCode.CANCELLED, ErrorCode.INTERRUPTED}:
+        usage, execution.is_usage_estimated = usage_of_stopped(last)
         used[-1] = (last, usage)
     _charge(execution, plan, [(each, usage) for each, usage in used if usage is not None])
     return [_attempt(execution, each) for each in call.tries]

@@ -38,6 +38,7 @@ class ErrorCode(StrEnum):
     BLOCKED_ADDRESS = "BLOCKED_ADDRESS"
     UNSUPPORTED = "UNSUPPORTED"
     CANCELLED = "CANCELLED"
+    INTERRUPTED = "INTERRUPTED"
     MODEL_LIMIT = "MODEL_LIMIT"
     CIRCUIT_OPEN = "CIRCUIT_OPEN"
     INVALID_OUTPUT = "INVALID_OUTPUT"
@@ -173,9 +174,12 @@ class ProviderError(Exception):
             self.code, self.message, status=self.status, retry_after_s=self.retry_after_s, started=True, partial=partial
         )
 
-    def cancelled(self) -> "ProviderError":
-        """What the failure is called when the call was stopped by us."""
-        return ProviderError(ErrorCode.CANCELLED, "The call was cancelled.", started=self.started, partial=self.partial)
+    def stopped(self, cancellation: Cancellation) -> "ProviderError":
+        """What the failure is called when it was us who stopped the call."""
+        code, message = ErrorCode.CANCELLED, "The call was cancelled."
+        if cancellation.is_interruption:
+            code, message = ErrorCode.INTERRUPTED, "The process that made the call was told to stop."
+        return ProviderError(code, message, started=self.started, partial=self.partial)
 
 
 class ProviderAdapter(ABC):

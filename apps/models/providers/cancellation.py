@@ -9,10 +9,12 @@ from typing import Any
 class Cancellation:
     """Asked for once, from any thread; the call that has it stops within milliseconds, also while it waits.
 
-    Connecting is not interrupted: it ends by its own timeout.
+    Connecting is not interrupted: it ends by its own timeout. `is_interruption` says that nobody wished it, but that
+    the process ends.
     """
 
     def __init__(self) -> None:
+        self.is_interruption = False
         self._asked = threading.Event()
         self._lock = threading.Lock()
         self._connection: Any = None
@@ -22,8 +24,10 @@ class Cancellation:
     def is_requested(self) -> bool:
         return self._asked.is_set()
 
-    def request(self) -> None:
+    def request(self, *, is_interruption: bool = False) -> None:
         with self._lock:
+            if not self._asked.is_set():
+                self.is_interruption = is_interruption
             self._asked.set()
             connection = self._connection
         # A connection that serves another call by now has that call's deadline.

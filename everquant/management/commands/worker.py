@@ -19,7 +19,7 @@ from procrastinate.contrib.django.utils import connector_params
 from procrastinate.psycopg_connector import PsycopgConnector
 
 from everquant.postgresql.limits import limit_statements
-from everquant.workers import STOPPING, set_capacity
+from everquant.workers import STOPPING, end_drain, set_capacity
 
 log = structlog.get_logger(__name__)
 
@@ -116,6 +116,7 @@ class Worker:
             os._exit(1)
         self._stopping.set()
         STOPPING.set()
+        loop.call_later(settings.WORKER_DRAIN_S, end_drain)
         # Threads cannot be cancelled: a job that ignores its abort must not keep the process.
         loop.call_later(settings.WORKER_DRAIN_S + ABORT_GRACE_S, os._exit, 1)
 
