@@ -109,7 +109,7 @@ class _Watcher:
     def __init__(self) -> None:
         self._news: bytes | None = None
         self._looks_left = 0
-        self._renew_at = time.monotonic() + settings.LEASE_RENEW_S
+        self._renewed_at = time.monotonic()
 
     def look_after(self, held: dict[UUID, Cancellation]) -> None:
         try:
@@ -123,11 +123,11 @@ class _Watcher:
             release_connection()
 
     def _cancelled(self, ids: list[UUID]) -> list[UUID]:
-        if time.monotonic() >= self._renew_at:
+        if time.monotonic() >= self._renewed_at + settings.LEASE_RENEW_S:
             with connection.cursor() as cursor:
                 cursor.execute(_RENEW, [lease_end(), ids])
                 found = [row[0] for row in cursor.fetchall() if row[1]]
-            self._renew_at = time.monotonic() + settings.LEASE_RENEW_S
+            self._renewed_at = time.monotonic()
             return found
         if not self._has_news():
             return []
