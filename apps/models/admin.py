@@ -7,8 +7,10 @@ from django.core.exceptions import ValidationError
 from django.http import HttpRequest
 from unfold.admin import ModelAdmin, TabularInline
 
+from apps.models.gate.shared import read_circuit
 from apps.models.models import LLMModel, ModelFallback, Provider
 from apps.models.parameters import parameter_problems
+from everquant.cache import RedisAway
 from everquant.network.address import validate_base_url
 
 
@@ -142,7 +144,22 @@ class LLMModelAdmin(ModelAdmin):
     list_select_related = ["provider", "organization"]
     search_fields = ["slug", "name", "provider_model_name", "organization__name"]
     autocomplete_fields = ["organization", "provider"]
-    readonly_fields = ["id", "deleted_at", "created_at", "updated_at"]
+    readonly_fields = ["id", "circuit", "deleted_at", "created_at", "updated_at"]
+
+    @admin.display
+    def circuit(self, model: LLMModel) -> str:
+        """Whether calls go through to the provider now."""
+        if model.provider_id is None:
+            return "-"
+        try:
+            state = read_circuit(model.provider_id, model.provider_model_name)
+        except RedisAway:
+            return "unknown: Redis is away"
+        if state.open_for_ms:
+            return f"open for {state.open_for_ms / 1000:.0f} s more, after {state.failures} failures"
+        if state.is_open:
+            return "half open: the next call is a probe"
+        return f"closed, {state.failures} failures in a row" if state.failures else "closed"
 
     @admin.display(boolean=True, description="deleted")
     def is_deleted(self, model: LLMModel) -> bool:

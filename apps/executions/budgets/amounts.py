@@ -8,7 +8,8 @@ that a provider charges for one.
 Output: what the parameters allow, else what the model can, else BUDGET_DEFAULT_OUTPUT_TOKENS.
 
 A call is charged once: the ledger has the usage of the try that answered, as no provider tells what a failed one has
-used. So the dearest of the candidates counts, and not each of their tries.
+used. So the dearest of the candidates counts, and not each of their tries. Only an answer that does not fit its schema
+is charged beside the one that mends it.
 """
 
 from collections.abc import Iterable
@@ -32,6 +33,7 @@ TOKENS_FOR_TOOLS = 1024
 TOKENS_PER_TOOL = 64
 # gpt-4o-mini, the dearest: 2833 and 8 tiles of 5667.
 TOKENS_PER_IMAGE = 50_000
+TOKENS_OF_COMPLAINT = 2000
 _IMAGES = frozenset({"image_url", "image", "input_image"})
 _INPUTS = ("input", "cached_input", "cache_write", "cache_write_1h")
 _SMALLEST_USD = Decimal(1).scaleb(-COST_PLACES)
@@ -83,6 +85,23 @@ def most_cost(model: LLMModel, parameters: Json, input_tokens: int, at: datetime
         return None
     total = max(input_prices) * input_tokens + max(outputs) * most_output_tokens(model, parameters)
     return (total / PER_TOKENS).quantize(_SMALLEST_USD, rounding=ROUND_UP)
+
+
+def most_cost_of_calls(
+    model: LLMModel, parameters: Json, input_tokens: int, at: datetime, calls: int
+) -> Decimal | None:
+    """As `most_cost`, of so many calls in a row, each of which is sent the answer of the one before.
+
+    What is said of that answer holds its schema, which is part of the input, and a text of at most TOKENS_OF_COMPLAINT.
+    """
+    total = Decimal(0)
+    for _ in range(calls):
+        one = most_cost(model, parameters, input_tokens, at)
+        if one is None:
+            return None
+        total += one
+        input_tokens += input_tokens + most_output_tokens(model, parameters) + TOKENS_OF_COMPLAINT
+    return total
 
 
 def dearest(costs: Iterable[tuple[LLMModel, Decimal | None]]) -> tuple[Decimal, LLMModel | None]:

@@ -13,7 +13,7 @@ from apps.executions.orchestrator.tries import Try
 from apps.models.prices import cost, prices_of
 from apps.models.providers.base import ErrorCode, Usage
 
-_SMALLEST_USD = Decimal(1).scaleb(-COST_PLACES)
+SMALLEST_USD = Decimal(1).scaleb(-COST_PLACES)
 USAGE = tuple(field.name for field in fields(Usage))
 _MOST_TOKENS = 2**31 - 1
 
@@ -63,7 +63,7 @@ def _charge(execution: Execution, plan: Plan, used: list[tuple[Try, Usage]]) -> 
         execution.price = None if prices is None else prices.as_row()
         part = cost(usage, prices)
         total = None if total is None or part is None else total + part
-    execution.cost_usd = None if total is None else total.quantize(_SMALLEST_USD)
+    execution.cost_usd = None if total is None else total.quantize(SMALLEST_USD)
 
 
 def _attempt(execution: Execution, attempt: Try) -> ExecutionAttempt:

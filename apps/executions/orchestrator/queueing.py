@@ -44,11 +44,11 @@ taken AS (
     FROM next WHERE e.id = next.id AND e.id >= %(low)s AND e.id < %(high)s
     RETURNING e.*
 )
-SELECT taken.*, p.variables, p.messages, p.parameters, p.tools, p.response_schema
+SELECT taken.*, p.variables, p.messages, p.parameters, p.tools, p.response_schema, p.cache_ttl_s
 FROM taken JOIN executions_executionpayload p
 ON p.execution_id = taken.id AND p.execution_id >= %(low)s AND p.execution_id < %(high)s
 """
-_PAYLOAD = ("variables", "messages", "parameters", "tools", "response_schema")
+_PAYLOAD = ("variables", "messages", "parameters", "tools", "response_schema", "cache_ttl_s")
 _ORGANIZATIONS = """
 WITH RECURSIVE waiting AS (
     (SELECT organization_id FROM executions_execution

@@ -16,7 +16,7 @@ from django.utils.crypto import salted_hmac
 
 from apps.executions.models import Execution, ExecutionAttempt, ExecutionPayload, Status
 from apps.executions.orchestrator.command import Json
-from apps.executions.orchestrator.outcome import USAGE
+from apps.executions.orchestrator.outcome import SMALLEST_USD, USAGE
 from apps.executions.orchestrator.tries import Target
 from apps.models.prices import BUCKETS, Prices
 from apps.models.providers.base import Delta, FinishReason, ToolCallFragment
@@ -98,7 +98,7 @@ def conclude(execution: Execution, payload: ExecutionPayload, answer: CachedAnsw
     for name in USAGE:
         setattr(execution, name, 0)
     execution.is_cached, execution.saved_cost_usd = True, answer.cost_usd
-    execution.cost_usd, execution.price = Decimal(0), _FREE
+    execution.cost_usd, execution.price = Decimal(0).quantize(SMALLEST_USD), _FREE
     execution.latency_ms = answer.latency_ms
     execution.finished_at = timezone.now()
     payload.output, payload.tool_calls = answer.text, answer.tool_calls
