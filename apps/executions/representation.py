@@ -13,7 +13,7 @@ Json = dict[str, Any]
 
 _BEFORE_CALL = (
     "id", "organization_id", "prompt_id", "prompt_version_id", "version_number", "model_id", "provider_model", "source",
-    "is_streamed", "is_background", "batch_id", "batch_row", "retry_of_id", "unit_id", "metadata", "queue_ms",
+    "is_streamed", "is_background", "batch_id", "batch_row", "retry_of_id", "unit_id", "metadata",
     "ab_test_id", "ab_variant", "created_by_id", "api_key_id", "created_at", "started_at",
 )  # fmt: skip
 _SAID = ("variables", "messages", "parameters", "tools", "response_schema", "cache_ttl_s")
