@@ -131,7 +131,7 @@ ROUTES = [
     Route("GET", "executions", "executions:read", 2),
     Route("GET", "executions/<uuid:pk>", "executions:read", 2),
     Route("POST", "executions/<uuid:pk>/cancel", "prompts:execute", 6),
-    Route("POST", "executions/<uuid:pk>/retry", "prompts:execute", 9),
+    Route("POST", "executions/<uuid:pk>/retry", "prompts:execute", 8),
     Route("GET", "executions/<uuid:pk>/events", "executions:read", 2),
     Route("POST", "executions/batch", "prompts:execute", 8, body=_BATCH),
     Route("GET", "executions/batches", "executions:read", 2),
