@@ -20,6 +20,8 @@ TOOL = {
 }
 SCHEMA = {"type": "object", "properties": {"answer": {"type": "string"}}, "required": ["answer"]}
 
+CLOSED = SCHEMA | {"additionalProperties": False}
+
 
 def request_for(model="m", **changes):
     return ModelRequest(**({"model": model, "messages": MESSAGES, "timeouts": Timeouts(2, 5, 10)} | changes))
@@ -147,12 +149,46 @@ def test_what_openai_is_sent(upstream):
         (SCHEMA | {"additionalProperties": False}, True),
         (SCHEMA | {"additionalProperties": False, "required": []}, False),
         ({"type": "object", "additionalProperties": False, "required": ["a"], "properties": {"a": SCHEMA}}, False),
+        ({"type": "array", "items": {"type": "string"}}, False),
+        (CLOSED | {"properties": {"answer": {"oneOf": [{"type": "string"}]}}}, False),
+        (CLOSED | {"properties": {"not": {"type": "string"}}, "required": ["not"]}, True),
     ],
 )
 def test_openais_strict_mode_is_asked_for_only_where_it_holds(upstream, schema, is_strict):
     build_adapter("openai", upstream.openai_url, "", allow_private=True).complete(request_for(response_schema=schema))
     assert upstream.requests[-1].body["response_format"]["json_schema"]["strict"] is is_strict
     assert "authorization" not in upstream.requests[-1].headers
+
+
+def test_anthropic_is_told_in_words_what_it_does_not_take_of_a_schema(upstream):
+    schema = {
+        "$schema": "https://json-schema.org/draft/2020-12/schema",
+        "type": "object",
+        "required": ["age"],
+        "properties": {
+            "age": {"type": "integer", "minimum": 1, "description": "In years."},
+            "day": {"type": "string", "format": "date"},
+            "code": {"type": "string", "format": "hex", "maxLength": 4},
+            "tags": {"type": "array", "minItems": 1, "maxItems": 3, "items": {"oneOf": [{"type": "string"}]}},
+        },
+    }
+    build_adapter("anthropic", upstream.url, "", allow_private=True).complete(request_for(response_schema=schema))
+    assert upstream.requests[-1].body["output_config"]["format"]["schema"] == {
+        "type": "object",
+        "required": ["age"],
+        "properties": {
+            "age": {"type": "integer", "description": 'In years.\n\n{"minimum":1}'},
+            "day": {"type": "string", "format": "date"},
+            "code": {"type": "string", "description": '{"format":"hex","maxLength":4}'},
+            "tags": {
+                "type": "array",
+                "minItems": 1,
+                "items": {"anyOf": [{"type": "string"}]},
+                "description": '{"maxItems":3}',
+            },
+        },
+        "additionalProperties": False,
+    }
 
 
 def test_what_anthropic_is_sent(upstream):

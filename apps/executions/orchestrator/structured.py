@@ -18,7 +18,7 @@ from referencing.exceptions import Unresolvable
 
 from apps.models.providers.base import Completion, FinishReason, ModelRequest
 
-MOST_REFERENCES = 20_000
+MOST_REFERENCES = 10_000
 MOST_TOLD = 5
 _FINISHED = frozenset({FinishReason.STOP, FinishReason.TOOL_CALLS, FinishReason.OTHER})
 _REPAIR = (

@@ -5,6 +5,7 @@ from typing import Any
 
 import orjson
 
+from apps.models.providers.anthropic_schema import accepted_schema
 from apps.models.providers.base import ErrorCode, Json, ModelRequest, ProviderError
 
 DEFAULT_MAX_TOKENS = 4096
@@ -87,20 +88,8 @@ def _output_config(request: ModelRequest) -> Json:
     if request.parameters.get("reasoning_effort") in _EFFORTS:
         config["effort"] = request.parameters["reasoning_effort"]
     if request.response_schema is not None:
-        config["format"] = {"type": "json_schema", "schema": _closed(request.response_schema)}
+        config["format"] = {"type": "json_schema", "schema": accepted_schema(request.response_schema)}
     return config
-
-
-def _closed(schema: Any) -> Any:
-    """Objects without `additionalProperties: false` are refused by Anthropic."""
-    if isinstance(schema, list):
-        return [_closed(item) for item in schema]
-    if not isinstance(schema, dict):
-        return schema
-    closed = {name: _closed(value) for name, value in schema.items()}
-    if closed.get("type") == "object":
-        closed.setdefault("additionalProperties", False)
-    return closed
 
 
 def _system(messages: list[Json]) -> Json:

@@ -30,6 +30,21 @@ _FINISH_REASONS = {
     "function_call": FinishReason.TOOL_CALLS,
     "content_filter": FinishReason.CONTENT_FILTER,
 }
+# https://platform.openai.com/docs/guides/structured-outputs (supported schemas)
+_REFUSED_WHEN_STRICT = frozenset(
+    {
+        "allOf",
+        "dependentRequired",
+        "dependentSchemas",
+        "else",
+        "if",
+        "not",
+        "oneOf",
+        "patternProperties",
+        "then",
+        "unevaluatedProperties",
+    }
+)
 # One answer is recorded for one call, and how it is transported is the adapter's affair.
 _OWN_PARAMETERS = frozenset({"model", "messages", "stream", "stream_options", "n"})
 
@@ -221,11 +236,17 @@ def _request_id(answer: Json, headers: Mapping[str, str]) -> str | None:
 
 
 def _is_strict(schema: Any) -> bool:
-    """Whether OpenAI's strict mode takes the schema: every object closed, every property required."""
+    """Whether OpenAI's strict mode takes the schema: an object, every object closed, every property required."""
+    return isinstance(schema, dict) and schema.get("type") == "object" and _is_closed(schema)
+
+
+def _is_closed(schema: Any) -> bool:
     if isinstance(schema, list):
-        return all(_is_strict(item) for item in schema)
+        return all(_is_closed(item) for item in schema)
     if not isinstance(schema, dict):
         return True
+    if not _REFUSED_WHEN_STRICT.isdisjoint(schema):
+        return False
     properties = schema.get("properties")
     if schema.get("type") == "object" or isinstance(properties, dict):
         required = schema.get("required")
@@ -233,7 +254,8 @@ def _is_strict(schema: Any) -> bool:
             return False
         if {name for name in required if isinstance(name, str)} != set(properties or {}):
             return False
-    return all(_is_strict(value) for value in schema.values())
+    parts = {**schema, "properties": list((properties or {}).values())}
+    return all(_is_closed(value) for value in parts.values())
 
 
 def _streamed_error(endpoint: Endpoint, error: Any) -> ProviderError:
