@@ -123,3 +123,56 @@ def test_anthropic_errors(anthropic_client, model, error):
 
     with pytest.raises(getattr(anthropic, error)):
         anthropic_client.messages.create(model=model, max_tokens=10, messages=MESSAGES)
+
+
+CONVERSATION = [
+    {"role": "system", "content": "Be brief."},
+    {
+        "role": "user",
+        "content": [
+            {"type": "text", "text": "What is this?"},
+            {"type": "image_url", "image_url": {"url": "data:image/png;base64,iVBORw0KGgo=", "detail": "low"}},
+            {"type": "image_url", "image_url": {"url": "https://example.com/a.png"}},
+        ],
+    },
+    {
+        "role": "assistant",
+        "content": None,
+        "tool_calls": [
+            {"id": "a", "type": "function", "function": {"name": "weather", "arguments": '{"city":"Rome"}'}}
+        ],
+    },
+    {"role": "tool", "tool_call_id": "a", "content": [{"type": "text", "text": "Sunny"}]},
+]
+PARAMETERS = {"tool_choice": "required", "parallel_tool_calls": False, "max_tokens": 9}
+
+
+def sent_by_adapter(upstream, kind):
+    from apps.models.providers.base import ModelRequest
+    from apps.models.providers.registry import build_adapter
+
+    request = ModelRequest(
+        "m",
+        CONVERSATION,
+        parameters=PARAMETERS,
+        tools=[{"type": "function", "function": TOOL}],
+        response_schema={"type": "object", "properties": {"a": {"type": "string"}}, "required": ["a"]},
+    )
+    build_adapter(kind, upstream.openai_url, "k", allow_private=True).complete(request)
+    return upstream.requests[-1].body
+
+
+def test_what_the_adapter_sends_is_what_the_sdk_would_send_to_openai(openai_client, upstream):
+    ours = sent_by_adapter(upstream, "openai")
+    openai_client.chat.completions.create(**ours)
+    assert upstream.requests[-1].body == ours
+
+
+def test_what_the_adapter_sends_is_what_the_sdk_would_send_to_anthropic(anthropic_client, upstream):
+    from anthropic.types.message_create_params import MessageCreateParamsNonStreaming
+    from pydantic import TypeAdapter
+
+    ours = sent_by_adapter(upstream, "anthropic")
+    TypeAdapter(MessageCreateParamsNonStreaming).validate_python(ours)
+    anthropic_client.messages.create(**ours)
+    assert upstream.requests[-1].body == ours
