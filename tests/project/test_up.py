@@ -17,7 +17,9 @@ from typing import Any
 
 import pytest
 import requests
+from django.core.management import call_command
 
+from everquant.management.commands.up import LOGINS, demo_logins
 from tests.project.processes import commands, descendants, is_alive, wait_until
 
 CHECKOUT = Path(__file__).resolve().parents[2]
@@ -29,13 +31,13 @@ INHERITED = ("PATH", "HOME", "LANG", "TMPDIR", "VIRTUAL_ENV")
 class Up:
     """One run of `manage.py up` on a data directory."""
 
-    def __init__(self, data_dir: Path, port: int, **environment: str) -> None:
+    def __init__(self, data_dir: Path, port: int, *arguments: str, **environment: str) -> None:
         kept = {name: os.environ[name] for name in INHERITED if name in os.environ}
         self.data_dir = data_dir
         self.port = port
         self.output = ""
         self.process = subprocess.Popen(
-            [sys.executable, str(CHECKOUT / "manage.py"), "up"],
+            [sys.executable, str(CHECKOUT / "manage.py"), "up", *arguments],
             env={**kept, "EVERQUANT_DATA_DIR": str(data_dir), "PORT": str(port), "WEB_PROCESSES": "1", **environment},
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
@@ -107,8 +109,8 @@ class Place:
             self.port = int(probe.getsockname()[1])
         self.runs: list[Up] = []
 
-    def up(self, **environment: str) -> Up:
-        self.runs.append(Up(self.base / "data", self.port, **environment))
+    def up(self, *arguments: str, **environment: str) -> Up:
+        self.runs.append(Up(self.base / "data", self.port, *arguments, **environment))
         return self.runs[-1]
 
 
@@ -125,50 +127,72 @@ def place() -> Iterator[Place]:
     shutil.rmtree(place.base, ignore_errors=True)
 
 
-def test_everything_starts_ends_with_ctrl_c_and_is_found_again(place: Place) -> None:
+def test_everything_starts_is_found_again_and_survives_kills(place: Place) -> None:
+    """One story, because every start costs seconds: each goes on where the one before ended."""
     first = place.up().wait_until_running()
-    ids = {role: first.log_in(f"{role}@example.com")["id"] for role in ("admin", "editor", "viewer")}
+    ids = check_fresh_start(first)
+    check_port_is_refused(place)
+    check_end(first, signal.SIGINT)
+
+    again = place.up("--no-worker", DEMO_PASSWORD="set too late").wait_until_running()
+    assert again.password() == first.password()
+    assert {role: again.log_in(f"{role}@example.com")["id"] for role in ids} == ids
+    assert not worker_of(again)
+    check_end(again, signal.SIGTERM)
+
+    killed = place.up().wait_until_running()
+    started = killed.processes()
+    assert worker_of(killed)
+    killed.process.kill()
+    wait_until(lambda: not any(is_alive(pid) for pid in started), "children end with the killed parent")
+
+    last = place.up().wait_until_running()
+    check_killed_postgres_comes_back(last)
+    started = last.processes()
+    os.kill(worker_of(last)[0], signal.SIGKILL)
+    assert last.process.wait(30) == 1
+    last.close()
+    assert "worker was killed by SIGKILL" in last.output
+    assert [command for pid, command in started.items() if is_alive(pid)] == []
+
+
+def worker_of(run: Up) -> list[int]:
+    return [pid for pid, command in run.processes().items() if command.endswith("manage.py worker")]
+
+
+def check_fresh_start(run: Up) -> dict[str, str]:
+    """The ids of the demo's people by role."""
+    ids = {role: run.log_in(f"{role}@example.com")["id"] for role in ("admin", "editor", "viewer")}
     assert len(set(ids.values())) == 3
     for path in ("/healthz", "/api/docs", "/api/schema", "/admin/login/"):
-        assert first.get(path).status_code == HTTPStatus.OK, path
-    wait_until(lambda: first.get("/readyz").json()["checks"]["worker"]["ok"], "the worker reports")
-    password_file = place.base / "data" / "demo-password"
-    assert password_file.stat().st_mode & 0o077 == 0
-    assert len(first.password()) >= 12
+        assert run.get(path).status_code == HTTPStatus.OK, path
+    wait_until(lambda: run.get("/readyz").json()["checks"]["worker"]["ok"], "the worker reports")
+    assert (run.data_dir / "demo-password").stat().st_mode & 0o077 == 0
+    assert len(run.password()) >= 12
+    for name in ("granian", "worker", "postgres", "valkey"):
+        assert any(name in command for command in run.processes().values()), name
+    return ids
 
-    second = place.up()
+
+def check_port_is_refused(place: Place) -> None:
+    first, second = place.runs[0], place.up()
     assert second.process.wait(30) != 0
     second.close()
     assert f"Port {place.port} on 127.0.0.1 cannot be used" in second.output
     assert "Traceback" not in second.output
     assert first.get("/healthz").status_code == HTTPStatus.OK
 
-    started = first.processes()
-    for name in ("granian", "worker", "postgres", "valkey"):
-        assert any(name in command for command in started.values()), name
-    assert first.end(signal.SIGINT) == 0
+
+def check_end(run: Up, number: int) -> None:
+    started = run.processes()
+    assert run.end(number) == 0
     assert [command for pid, command in started.items() if is_alive(pid)] == []
-    assert "Traceback" not in first.output
-
-    again = place.up().wait_until_running()
-    assert again.password() == first.password()
-    assert {role: again.log_in(f"{role}@example.com")["id"] for role in ids} == ids
-    started = again.processes()
-    assert again.end(signal.SIGTERM) == 0
-    assert [command for pid, command in started.items() if is_alive(pid)] == []
+    assert "Traceback" not in run.output
 
 
-def test_kills_leave_no_orphan_and_no_obstacle(place: Place) -> None:
-    killed = place.up(DEMO_PASSWORD="a password of my own").wait_until_running()
-    assert "a password of my own" in killed.output
-    started = killed.processes()
-    killed.process.kill()
-    wait_until(lambda: not any(is_alive(pid) for pid in started), "children end with the killed parent")
-
-    run = place.up(DEMO_PASSWORD="set too late").wait_until_running()
-    assert "(was changed)" in run.output
+def check_killed_postgres_comes_back(run: Up) -> None:
     wait_until(lambda: run.get("/readyz").json()["checks"]["worker"]["ok"], "the worker reports")
-    pid_file = place.base / "data" / "postgres" / "postmaster.pid"
+    pid_file = run.data_dir / "postgres" / "postmaster.pid"
     postgres = int(pid_file.read_text().split("\n")[0])
     os.kill(postgres, signal.SIGKILL)
     wait_until(
@@ -176,10 +200,12 @@ def test_kills_leave_no_orphan_and_no_obstacle(place: Place) -> None:
     )
     assert run.process.poll() is None, run.output
 
-    started = run.processes()
-    worker = next(pid for pid, command in started.items() if command.endswith("manage.py worker"))
-    os.kill(worker, signal.SIGKILL)
-    assert run.process.wait(30) == 1
-    run.close()
-    assert "worker was killed by SIGKILL" in run.output
-    assert [command for pid, command in started.items() if is_alive(pid)] == []
+
+@pytest.mark.django_db
+def test_logins_that_are_told_are_those_that_work(settings: Any, tmp_path: Path) -> None:
+    settings.DATA_DIR = tmp_path
+    settings.DEMO_PASSWORD = "a password of my own"
+    call_command("create_demo")
+    assert demo_logins() == [(email, "a password of my own") for email in LOGINS]
+    settings.DEMO_PASSWORD = "set too late"
+    assert demo_logins() == [(email, "(was changed)") for email in LOGINS]
