@@ -1,11 +1,17 @@
-"""Base model, soft delete, and giving the connection back before a network call."""
+"""Base model, soft delete, giving a connection back before a network call, waiting for a database that is away."""
 
-from typing import Any, Self
+import time
+from collections.abc import Callable
+from typing import Any, Self, TypeVar
 from uuid import UUID
 
-from django.db import connection, models, transaction
+import structlog
+from django.db import InterfaceError, OperationalError, connection, models, transaction
 from django.utils import timezone
+from psycopg_pool import PoolTimeout
 from uuid_utils.compat import uuid7 as new_uuid7
+
+logger = structlog.get_logger(__name__)
 
 
 def uuid7() -> UUID:
@@ -65,6 +71,29 @@ def release_connection() -> None:
     """
     if not connection.in_atomic_block:
         connection.close()
+
+
+# What is raised while PostgreSQL restarts or cannot be reached.
+DATABASE_AWAY = (OperationalError, InterfaceError, PoolTimeout)
+_PAUSES_S = (0.1, 0.4, 1.5, 4.0, 8.0)
+Value = TypeVar("Value")
+
+
+def patiently(call: Callable[[], Value], **what: str) -> Value:
+    """What the call gives, made again while the database is away; so it may be repeated without harm.
+
+    Raises what it raised last, and inside a transaction at once. `what` tells the log what waits.
+    """
+    for pause_s in (*_PAUSES_S, None):
+        try:
+            return call()
+        except DATABASE_AWAY as error:
+            if pause_s is None or connection.in_atomic_block:
+                raise
+            logger.warning("database_waited_for", error=str(error), **what)
+        release_connection()
+        time.sleep(pause_s)
+    raise AssertionError("unreachable")
 
 
 def assert_no_transaction() -> None:

@@ -101,7 +101,7 @@ def database_killed(stack: Stack) -> str:
 
 def _database_gone(stack: Stack, number: signal.Signals) -> str:
     prompt = _budgeted(stack)
-    stack.upstream.answer_always(Behaviour(text="one two three", delay_s=1.5))
+    stack.upstream.answer_always(Behaviour(text="one two three", delay_s=1))
     _batch(stack, prompt)
     with ThreadPoolExecutor(1) as threads:
         calls = threads.submit(stack.many, 40, lambda index: stack.execute(prompt, stream=index % 2 == 1))

@@ -24,8 +24,8 @@ from tests.upstream import UpstreamServer
 ROOT = Path(__file__).resolve().parents[2]
 PASSWORD = "password of the fault tests"
 LEASE_S = 6
-FIRST_TOKEN_S = 2
-TOTAL_S = 6
+FIRST_TOKEN_S = 4
+TOTAL_S = 9
 SILENT = subprocess.DEVNULL
 Json = dict[str, Any]
 

@@ -16,7 +16,7 @@ from apps.executions.orchestrator.running import CRASHED, Prepared, run
 from apps.prompts.models import PromptVersion
 from everquant.api.bulkhead import Bulkhead
 from everquant.api.errors import ApiError, BudgetExceeded, ServiceUnavailable
-from everquant.db import release_connection
+from everquant.db import patiently, release_connection
 from everquant.workers import STOPPING, capacity
 
 logger = structlog.get_logger(__name__)
@@ -72,9 +72,7 @@ def _run_in_turn(organization_id: UUID) -> int:
 def _run_taken(execution: Execution) -> Finished | None:
     payload = execution.payload
     try:
-        plan = plan_of(execution, payload)
-        with budgeting.reserved(execution, plan):
-            pass
+        plan = patiently(lambda: _plan_within_budgets(execution, payload), execution_id=str(execution.id))
     except ApiError as error:
         code = BUDGET_EXCEEDED if isinstance(error, BudgetExceeded) else NOT_CALLABLE
         fail(execution, code=code, message=error.message[:500])
@@ -84,6 +82,12 @@ def _run_taken(execution: Execution) -> Finished | None:
         return run(prepared)
     with event_log.writer(execution.id) as write:
         return run(prepared, write, write.flush)
+
+
+def _plan_within_budgets(execution: Execution, payload: ExecutionPayload) -> Plan:
+    plan = plan_of(execution, payload)
+    with budgeting.reserved(execution, plan):
+        return plan
 
 
 def plan_of(execution: Execution, payload: ExecutionPayload) -> Plan:

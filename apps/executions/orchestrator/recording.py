@@ -4,23 +4,15 @@ The statements are written out because they are on the path of every call: the O
 transactions of three round trips each.
 """
 
-import time
 from collections.abc import Callable, Iterable
 from typing import Any
 
 import orjson
-import structlog
-from django.db import InterfaceError, OperationalError, connection, transaction
-from psycopg_pool import PoolTimeout
+from django.db import connection, transaction
 
 from apps.executions.models import Execution, ExecutionAttempt, ExecutionPayload
 from apps.executions.orchestrator.telling import is_told, tell_of_end
-from everquant.db import release_connection
-
-logger = structlog.get_logger(__name__)
-
-# While PostgreSQL restarts; an answer that was paid for is worth waiting for.
-_PAUSES_S = (0.1, 0.4, 1.5, 4.0, 8.0)
+from everquant.db import patiently
 
 _EXECUTION = (
     "id", "organization_id", "source", "status", "is_streamed", "is_background", "prompt_id", "prompt_version_id",
@@ -90,17 +82,12 @@ def fail(execution: Execution, *, code: str, message: str) -> bool:
 
 
 def _persist(write: Callable[[], bool], execution: Execution) -> bool:
-    """What the write gives, tried again while the database is away; repeating it is harmless."""
-    for pause_s in (*_PAUSES_S, None):
-        try:
-            return _told(write, execution) if is_told(execution) else write()
-        except (OperationalError, InterfaceError, PoolTimeout) as error:
-            if pause_s is None or connection.in_atomic_block:
-                raise
-            logger.warning("recording_delayed", execution_id=str(execution.id), error=str(error))
-        release_connection()
-        time.sleep(pause_s)
-    raise AssertionError("unreachable")
+    """What the write gives; an answer that was paid for is worth waiting for a database that restarts."""
+
+    def once() -> bool:
+        return _told(write, execution) if is_told(execution) else write()
+
+    return patiently(once, execution_id=str(execution.id))
 
 
 def _told(write: Callable[[], bool], execution: Execution) -> bool:
