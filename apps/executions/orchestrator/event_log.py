@@ -15,18 +15,15 @@ from uuid import UUID
 
 import orjson
 import structlog
-from django.db import InterfaceError, OperationalError, connection
-from psycopg_pool import PoolTimeout
+from django.db import connection
 
 from apps.models.providers.base import Delta
-from everquant.db import release_connection
+from everquant.db import DATABASE_AWAY, patiently, release_connection
 
 logger = structlog.get_logger(__name__)
 
 FLUSH_S = 0.15
 FIRST_DELTA = 2
-_AWAY = (OperationalError, InterfaceError, PoolTimeout)
-_LAST_PAUSES_S = (0.1, 0.4, 1.5, 4.0)
 _INSERT = (
     "INSERT INTO executions_executionevent (execution_id, number, text, tool_calls, created_at) "
     "SELECT execution_id, number, text, tool_calls, now() FROM jsonb_to_recordset(%s::jsonb) "
@@ -40,7 +37,7 @@ class _Log:
     """One execution's: pieces that are collected, and rows that are numbered and not known to be stored."""
 
     def __init__(self, execution_id: UUID) -> None:
-        self._execution_id = execution_id
+        self.execution_id = execution_id
         self._lock = threading.Lock()
         self._text: list[str] = []
         self._calls: list[Row] = []
@@ -60,7 +57,7 @@ class _Log:
         with self._lock:
             text, calls = "".join(self._text), self._calls
             if text or calls:
-                row = {"execution_id": self._execution_id, "number": self._number, "text": text, "tool_calls": calls}
+                row = {"execution_id": self.execution_id, "number": self._number, "text": text, "tool_calls": calls}
                 self._unstored.append(row)
                 self._text, self._calls = [], []
                 self._number += 1
@@ -100,7 +97,7 @@ class _Logs:
                     return
             try:
                 _store(logs)
-            except _AWAY as error:
+            except DATABASE_AWAY as error:
                 logger.warning("events_delayed", error=str(error))
             except Exception:
                 logger.exception("events_failed")
@@ -130,16 +127,7 @@ class Writer:
 
     def flush(self) -> None:
         """Store what is left, before the end is recorded."""
-        for pause_s in (*_LAST_PAUSES_S, None):
-            try:
-                _store([self._log])
-            except _AWAY:
-                release_connection()
-                if pause_s is None:
-                    raise
-                time.sleep(pause_s)
-            else:
-                return
+        patiently(lambda: _store([self._log]), execution_id=str(self._log.execution_id))
 
 
 def _store(logs: list[_Log]) -> None:
