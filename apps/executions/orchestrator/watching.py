@@ -13,11 +13,10 @@ from typing import Any
 from uuid import UUID
 
 import structlog
-from django.db import InterfaceError, OperationalError, connection
-from psycopg_pool import PoolTimeout
+from django.db import connection
 
 from apps.executions.models import TERMINAL, Status
-from everquant.db import release_connection
+from everquant.db import DATABASE_AWAY, release_connection
 
 logger = structlog.get_logger(__name__)
 
@@ -117,7 +116,7 @@ class Watches:
             try:
                 for watch in _look(watches):
                     self.close(watch)
-            except (OperationalError, InterfaceError, PoolTimeout) as error:
+            except DATABASE_AWAY as error:
                 logger.warning("events_not_read", error=str(error))
             except Exception:
                 logger.exception("watching_failed")
