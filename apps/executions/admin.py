@@ -124,7 +124,8 @@ class ExecutionAdmin(ReadOnlyAdmin):
             {
                 "fields": [
                     "input_tokens", "cached_input_tokens", "cache_write_tokens", "cache_write_1h_tokens",
-                    "output_tokens", "reasoning_tokens", "cost_usd", "price",
+                    "output_tokens", "reasoning_tokens", "is_usage_estimated", "cost_usd", "price", "is_cached",
+                    "saved_cost_usd",
                 ]
             },
         ),

@@ -20,6 +20,8 @@ from apps.models.providers.base import Completion, FinishReason, ModelRequest
 
 MOST_REFERENCES = 10_000
 MOST_TOLD = 5
+# Together with the words around it less than TOKENS_OF_COMPLAINT, which budgets reserve.
+MOST_TOLD_BYTES = 1500
 _FINISHED = frozenset({FinishReason.STOP, FinishReason.TOOL_CALLS, FinishReason.OTHER})
 _REPAIR = (
     "Your answer is not what was asked for:\n{problem}\n"
@@ -68,7 +70,7 @@ def problem_with(schema: Json, value: Any) -> str | None:
         return "The answer is too large to be checked."
     except (Unresolvable, RecursionError, ArithmeticError) as error:
         return f"The answer cannot be checked: {str(error)[:200]}"
-    return "; ".join(told) or None
+    return "; ".join(told).encode()[:MOST_TOLD_BYTES].decode(errors="ignore") or None
 
 
 def is_repairable(completion: Completion) -> bool:
@@ -87,11 +89,6 @@ def repair_request(request: ModelRequest, completion: Completion, problem: str) 
         messages=[*request.messages, *added],
         idempotency_key=f"{request.idempotency_key}-repair" if request.idempotency_key else None,
     )
-
-
-def parsed(text: str | None) -> Any:
-    """The JSON value of an answer that was found to fit."""
-    return None if text is None else orjson.loads(text)
 
 
 def _path(error: ValidationError) -> str:
