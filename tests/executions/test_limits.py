@@ -84,6 +84,14 @@ def test_tokens_are_counted_as_they_were_used(execute, make_model, make_prompt):
     assert execute(prompt, status=429, parameters={"max_tokens": 600})["details"]["provider_code"] == "MODEL_LIMIT"
 
 
+def test_tokens_that_a_running_call_gives_back_are_waited_for(settings):
+    settings.MODEL_QUEUE_TIMEOUT = 10
+    target = target_of(uuid4(), tokens=600)
+    first = admission.enter(target, 60, Cancellation())
+    threading.Timer(0.1, GATE.leave, [first, Outcome.ALIVE, 30]).start()
+    assert isinstance(admission.enter(target, 60, Cancellation()), Pass)
+
+
 def test_a_refused_call_gives_its_tokens_back(execute, make_model, make_prompt, upstream):
     make_model("fault-400", is_default=True, tokens_per_minute=600)
     prompt = make_prompt()

@@ -75,11 +75,11 @@ def _wait(target: Target, answer: Entry, remaining_s: float, cancellation: Cance
         _waiting[target.model_id] += 1
     try:
         while True:
-            wait_s = max(answer.wait_ms / 1000, ASK_AGAIN_S * _waiting[target.model_id] * random.uniform(0.5, 1.5))  # noqa: S311 (spreads load, keeps no secret)
             now = time.monotonic()
-            if now >= ends_at or answer.wait_ms / 1000 > ends_at - now:
-                raise _limited(target, answer)
-            cancellation.pause(min(wait_s, ends_at - now))
+            if now >= ends_at or _certain_s(answer) > ends_at - now:
+                raise _limited(answer)
+            wait_s = ASK_AGAIN_S * _waiting[target.model_id] * random.uniform(0.5, 1.5)  # noqa: S311 (spreads load, keeps no secret)
+            cancellation.pause(min(max(wait_s, _certain_s(answer)), ends_at - now))
             if cancellation.is_requested:
                 raise _cancelled()
             given = GATE.enter(_ask(target, remaining_s - (time.monotonic() - started)))
@@ -93,6 +93,11 @@ def _wait(target: Target, answer: Entry, remaining_s: float, cancellation: Cance
             _waiting[target.model_id] -= 1
             if not _waiting[target.model_id]:
                 del _waiting[target.model_id]
+
+
+def _certain_s(answer: Entry) -> float:
+    """How long asking again is in vain. Tokens may come back sooner than their minute ends: from calls that run."""
+    return answer.wait_ms / 1000 if answer.verdict == Verdict.REQUESTS else 0.0
 
 
 def _ask(target: Target, remaining_s: float) -> Ask:
@@ -137,7 +142,7 @@ def _used_tokens(passed: Pass, current: Try) -> int:
     return 0 if is_refusal else passed.ask.reserved_tokens
 
 
-def _limited(target: Target, answer: Entry) -> ProviderError:
+def _limited(answer: Entry) -> ProviderError:
     what = _LIMITS[answer.verdict]
     message = f"The model's limit of {what} is reached, and did not fall in time."
     return ProviderError(ErrorCode.MODEL_LIMIT, message, retry_after_s=max(1, math.ceil(answer.wait_ms / 1000)))
