@@ -80,6 +80,7 @@ class Environment(BaseSettings):
     provider_first_token_timeout: float = Field(default=60, gt=0)
     provider_total_timeout: float = Field(default=300, gt=0)
     model_queue_timeout: float = Field(default=30, ge=0)
+    background_patience: float = Field(default=3600, ge=0)
     circuit_failures: int = Field(default=5, ge=1)
     circuit_window_s: float = Field(default=60, gt=0)
     circuit_open_s: float = Field(default=30, gt=0)

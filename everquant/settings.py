@@ -291,6 +291,7 @@ PROVIDER_CONNECT_TIMEOUT = ENV.provider_connect_timeout
 PROVIDER_FIRST_TOKEN_TIMEOUT = ENV.provider_first_token_timeout
 PROVIDER_TOTAL_TIMEOUT = ENV.provider_total_timeout
 MODEL_QUEUE_TIMEOUT = ENV.model_queue_timeout
+BACKGROUND_PATIENCE = ENV.background_patience
 CIRCUIT_FAILURES = ENV.circuit_failures
 CIRCUIT_WINDOW_S, CIRCUIT_OPEN_S = ENV.circuit_window_s, ENV.circuit_open_s
 RESPONSE_CACHE_MAX_BYTES = ENV.response_cache_max_bytes

@@ -10,6 +10,7 @@ from apps.executions.models import Execution, ExecutionPayload, Status
 from apps.executions.orchestrator import background, queueing
 from apps.executions.sweeping import call_missing_runners, fail_expired
 from everquant.db import uuid7
+from everquant.workers import capacity, set_capacity
 from tests.executions.conftest import EXECUTIONS, PROMPTS, stand_in
 from tests.upstream import Behaviour
 
@@ -138,6 +139,25 @@ def test_what_no_worker_came_to_is_failed_after_a_week(ask, prompt, organization
 
 
 class TestTurns:
+    @pytest.fixture(autouse=True)
+    def _room(self):
+        before = capacity()
+        set_capacity(10)
+        yield
+        set_capacity(before)
+
+    def test_an_eighth_is_left_for_others_than_the_busiest(self, organization, outsider):
+        """Of ten jobs nine run executions, and eight of them one organization's."""
+        for number in range(9):
+            self.queue(organization, number)
+        turns = queueing.Turns()
+        assert [turns.take() is not None for _ in range(9)] == [True] * 8 + [False]
+        self.queue(outsider.organization, 0)
+        turns.announce(outsider.organization.id)
+        assert turns.take().organization_id == outsider.organization.id
+        turns.leave(organization.id)
+        assert turns.take().organization_id == organization.id
+
     def test_organizations_with_fewer_running_calls_go_first(self, ask, prompt, organization, outsider):
         for number in range(3):
             self.queue(organization, number)

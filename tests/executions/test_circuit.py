@@ -153,3 +153,29 @@ def test_the_admin_shows_it(client, execute, prompt, model, failing):
     assert "closed" in client.get(page).content.decode()
     execute(prompt, status=502)
     assert "after 3 failures" in client.get(page).content.decode()
+
+
+def test_background_executions_wait_for_a_circuit_to_close(
+    execute, prompt, model, upstream, editor, settings, run_jobs
+):
+    settings.CIRCUIT_OPEN_S = 1
+    upstream.script([FAILING] * 3)
+    execute(prompt, status=502)
+    queued = editor.client.post(
+        f"{PROMPTS}/{prompt['id']}/execute", {"variables": {"name": "Ada"}, "mode": "async"}
+    ).json()["data"]
+    assert run_jobs() == ["run_queued"]
+    done = editor.client.get(f"{EXECUTIONS}/{queued['id']}").json()["data"]
+    assert (done["status"], [attempt["error"] for attempt in done["attempts"]]) == ("succeeded", [None])
+    assert done["queue_ms"] >= 900
+    assert done["latency_ms"] < 900
+
+
+def test_patience_ends(execute, prompt, model, failing, editor, settings, run_jobs):
+    settings.CIRCUIT_OPEN_S, settings.BACKGROUND_PATIENCE = 30, 10
+    execute(prompt, status=502)
+    body = {"variables": {"name": "Ada"}, "mode": "async"}
+    queued = editor.client.post(f"{PROMPTS}/{prompt['id']}/execute", body).json()["data"]
+    run_jobs()
+    done = editor.client.get(f"{EXECUTIONS}/{queued['id']}").json()["data"]
+    assert (done["status"], done["error"]["code"]) == ("failed", "CIRCUIT_OPEN")

@@ -9,7 +9,7 @@ from apps.executions.models import Execution, ExecutionPayload
 from apps.executions.orchestrator import budgeting, event_log, progress
 from apps.executions.orchestrator.candidates import candidates_for
 from apps.executions.orchestrator.command import Finished
-from apps.executions.orchestrator.queueing import TURNS, call_runners
+from apps.executions.orchestrator.queueing import TURNS, call_runners, most_runners
 from apps.executions.orchestrator.recording import fail
 from apps.executions.orchestrator.resolution import Plan
 from apps.executions.orchestrator.running import CRASHED, Prepared, run
@@ -17,19 +17,13 @@ from apps.prompts.models import PromptVersion
 from everquant.api.bulkhead import Bulkhead
 from everquant.api.errors import ApiError, BudgetExceeded, ServiceUnavailable
 from everquant.db import patiently, release_connection
-from everquant.workers import STOPPING, capacity
+from everquant.workers import STOPPING
 
 logger = structlog.get_logger(__name__)
 
 SLICE_S = 30.0
 NOT_CALLABLE = "MODEL_UNAVAILABLE"
 BUDGET_EXCEEDED = "BUDGET_EXCEEDED"
-
-
-def most_runners() -> int:
-    """Of a process: an eighth of its jobs are left for other work."""
-    jobs = capacity()
-    return max(1, jobs - max(1, jobs // 8))
 
 
 RUNNERS = Bulkhead(most_runners)

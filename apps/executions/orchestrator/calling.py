@@ -18,6 +18,9 @@ BACKOFF_BASE_S = 0.25
 BACKOFF_MAX_S = 8.0
 RETRY_AFTER_MAX_S = 60.0
 
+# What ends by itself: nobody has been asked.
+_PASSING = frozenset({ErrorCode.CIRCUIT_OPEN, ErrorCode.MODEL_LIMIT})
+
 OnDelta = Callable[[Delta], None]
 
 
@@ -26,8 +29,9 @@ class Call:
     """One execution's way through the tries of its models, in order, within one deadline for all of them.
 
     With `on_delta` the answer is streamed to it; `cancellation` stops it. An answer that does not fit its schema is
-    asked for again `repairs` times, unless it was streamed. Afterwards `tries` tells of each. `latency_ms` and
-    `first_token_ms` count from the start of the first, without `queue_ms`, for which limits made the call wait.
+    asked for again `repairs` times, unless it was streamed. With `patience_s` it waits so long in all for limits and
+    open circuits before it fails for them, and the deadline does not count this. Afterwards `tries` tells of each.
+    `latency_ms` and `first_token_ms` count from the start of the first, without `queue_ms`, for which it waited.
     """
 
     targets: Sequence[Target]
@@ -35,6 +39,7 @@ class Call:
     on_delta: OnDelta | None = None
     cancellation: Cancellation = field(default_factory=Cancellation)
     repairs: int = 0
+    patience_s: float = 0.0
     tries: list[Try] = field(default_factory=list)
     latency_ms: int = 0
     first_token_ms: int | None = None
@@ -54,6 +59,23 @@ class Call:
         return _milliseconds(self._queued_s)
 
     def _run(self) -> Completion:
+        while True:
+            try:
+                return self._run_targets()
+            except ProviderError as error:
+                pause_s = (error.retry_after_s or 1.0) * random.uniform(1, 1.5)  # noqa: S311 (spreads load, keeps no secret)
+                if error.code not in _PASSING or self._queued_s + pause_s > self.patience_s:
+                    raise
+            self._wait(pause_s)
+
+    def _wait(self, pause_s: float) -> None:
+        """What was refused before it was sent leaves no trace: it is asked again."""
+        self.tries = [current for current in self.tries if current.was_asked]
+        began = time.monotonic()
+        self.cancellation.pause(pause_s)
+        self._queued_s += time.monotonic() - began
+
+    def _run_targets(self) -> Completion:
         for target in self.targets:
             try:
                 return self._run_checked(target)
@@ -129,7 +151,8 @@ class Call:
         return _consume(target.adapter().stream(request), self.on_delta)
 
     def _remaining_s(self) -> float:
-        return self.timeouts.total_s - (time.monotonic() - self._started)
+        elapsed_s = time.monotonic() - self._started
+        return self.timeouts.total_s - (elapsed_s - self._queued_s if self.patience_s else elapsed_s)
 
     def _timeouts_now(self) -> Timeouts:
         remaining_s = max(self._remaining_s(), 0.001)

@@ -4,7 +4,8 @@ Whoever stores queued executions calls runners in the same transaction. A runner
 until none is left, or its time is over and a successor goes on; so jobs of other kinds get their turn.
 
 Who goes next is decided for every single execution. The organization with the fewest calls running in this process is
-first, of equals the one that has waited longest. Within an organization those asked for singly go first, then
+first, of equals the one that has waited longest; an eighth of the runners is left for others than the busiest, whose
+calls may all be waiting for a limit. Within an organization those asked for singly go first, then
 batches row by row: the first rows of all its batches before the second ones.
 """
 
@@ -23,6 +24,7 @@ from procrastinate.types import JSONDict
 from apps.executions.keys import id_bound
 from apps.executions.models import Execution, ExecutionPayload
 from apps.executions.orchestrator.leases import lease_end
+from everquant.workers import capacity
 
 TASK = "executions.run_queued"
 QUEUE = "executions"
@@ -61,6 +63,18 @@ WITH RECURSIVE waiting AS (
 )
 SELECT organization_id FROM waiting WHERE organization_id IS NOT NULL
 """
+
+
+def most_runners() -> int:
+    """Of a process: an eighth of its jobs are left for other work."""
+    jobs = capacity()
+    return max(1, jobs - max(1, jobs // 8))
+
+
+def most_of_one() -> int:
+    """Calls of one organization that run in a process at once."""
+    runners = most_runners()
+    return max(1, runners - runners // 8)
 
 
 def call_runners(organization_id: UUID, executions: int) -> None:
@@ -140,9 +154,9 @@ class Turns:
 
     def _enter_next(self) -> UUID | None:
         with self._lock:
-            if not self._waiting:
+            organization_id = min(self._waiting, key=lambda key: self._running[key], default=None)
+            if organization_id is None or self._running[organization_id] >= most_of_one():
                 return None
-            organization_id = min(self._waiting, key=lambda key: self._running[key])
             self._waiting[organization_id] = self._waiting.pop(organization_id)
             self._running[organization_id] += 1
             return organization_id

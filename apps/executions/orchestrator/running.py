@@ -79,7 +79,9 @@ def run(prepared: Prepared, on_delta: OnDelta | None = None, before_end: Callabl
         return idempotency.wait_for(execution.id, execution.organization_id)
     assert_no_transaction()
     targets = [_target(execution, plan, model) for model in plan.candidates]
-    call = Call(targets, timeouts(), on_delta, prepared.cancellation, settings.STRUCTURED_OUTPUT_REPAIRS)
+    patience_s = settings.BACKGROUND_PATIENCE if execution.is_background else 0.0
+    repairs = settings.STRUCTURED_OUTPUT_REPAIRS
+    call = Call(targets, timeouts(), on_delta, prepared.cancellation, repairs, patience_s)
     with LEASES.hold(execution.id, prepared.cancellation):
         cached = response_cache.find(payload, targets[0])
         error = _make(call, execution, cached)
