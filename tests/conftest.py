@@ -156,14 +156,16 @@ class Person:
 SignIn = Callable[[Membership], APIClient]
 
 
-@pytest.fixture
-def sign_in() -> SignIn:
+def client_for(membership: Membership) -> APIClient:
+    """Signed in as they are after a login, without the login."""
     from apps.users.services import start_session
 
-    def client_for(membership: Membership) -> APIClient:
-        tokens = start_session(membership=membership)
-        return Client(HTTP_AUTHORIZATION=f"Bearer {tokens.access}", raise_request_exception=False)
+    tokens = start_session(membership=membership)
+    return Client(HTTP_AUTHORIZATION=f"Bearer {tokens.access}", raise_request_exception=False)
 
+
+@pytest.fixture
+def sign_in() -> SignIn:
     return client_for
 
 

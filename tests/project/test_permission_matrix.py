@@ -1,11 +1,13 @@
 """Every route by anonymous, each role, another organization, and API keys with and without the scope."""
 
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
 import pytest
-from django.db import connection
+from django.core.cache import caches
+from django.db import connection, transaction
 from django.test.utils import CaptureQueriesContext
 from django.urls import get_resolver
 from django.utils import timezone
@@ -14,13 +16,12 @@ from rest_framework.test import APIClient
 from apps.executions.models import Execution, Status
 from apps.executions.sweeping import finish_batches
 from apps.models.services import create_default_models
+from apps.organizations.models import Organization
 from apps.users.models import ApiKey, AuditEntry
 from apps.users.permissions import AUTHENTICATED, PERMISSIONS, PERSON, PUBLIC, ROLE_PERMISSIONS, Role
 from apps.users.tenancy import TenantViewSet
-from tests.conftest import PASSWORD, Person
+from tests.conftest import PASSWORD, Client, Person, client_for, make_person
 from tests.project.routes import ROUTES, Route
-
-pytestmark = pytest.mark.django_db
 
 # Savepoints are begin and commit outside of a test; content types are remembered by the process.
 UNCOUNTED = ("SAVEPOINT", "RELEASE", 'SELECT "django_content_type"')
@@ -55,6 +56,7 @@ class World:
     """One of everything in the cast's organization, and everybody who may knock."""
 
     ids: dict[str, str]
+    people: dict[str, Person]
     callers: dict[str, APIClient]
 
 
@@ -65,8 +67,55 @@ def key_client(person: Any, scopes: list[str]) -> APIClient:
     return APIClient(HTTP_AUTHORIZATION=f"Bearer {secret}", raise_request_exception=False)
 
 
+def cast() -> dict[str, Person]:
+    acme = Organization.objects.create(name="Acme", slug="acme")
+    other = Organization.objects.create(name="Other", slug="other")
+    roles = {role.value: make_person(acme, f"{role}@acme.example", role, client_for) for role in Role}
+    return {**roles, "outsider": make_person(other, "oz@other.example", Role.ADMIN, client_for)}
+
+
+@contextmanager
+def undone() -> Iterator[None]:
+    """A block as Django's TestCase wraps around its tests, in which the product works as if there were none."""
+    block = transaction.atomic()
+    block._from_testcase = True
+    with block:
+        yield
+        transaction.set_rollback(True)
+
+
+@pytest.fixture(scope="module")
+def made_once(django_db_setup: None, django_db_blocker: Any) -> Iterator[World]:
+    """The world in a transaction that all tests of this file share: each costs more than what it tries."""
+    with django_db_blocker.unblock(), undone():
+        world = make_world()
+        caches["default"].client.get_client().flushdb()  # as it is after every test
+        yield world
+
+
 @pytest.fixture
-def world(admin, editor, viewer, outsider, anonymous) -> World:
+def world(made_once: World) -> Iterator[World]:
+    """As it was made, whatever the tests before did to it."""
+    with undone():
+        yield made_once
+        connection.check_constraints()
+    for client in made_once.callers.values():
+        client.cookies.clear()
+
+
+@pytest.fixture
+def admin(world: World) -> Person:
+    return world.people["admin"]
+
+
+@pytest.fixture
+def outsider(world: World) -> Person:
+    return world.people["outsider"]
+
+
+def make_world() -> World:
+    people = cast()
+    admin, editor, viewer, outsider = (people[name] for name in ("admin", "editor", "viewer", "outsider"))
     create_default_models(admin.organization)
     create_default_models(outsider.organization)
     post = admin.client.post
@@ -104,14 +153,8 @@ def world(admin, editor, viewer, outsider, anonymous) -> World:
         "organization": str(admin.organization.id),
         "password": PASSWORD,
     }
-    callers = {
-        "anonymous": anonymous,
-        "admin": admin.client,
-        "editor": editor.client,
-        "viewer": viewer.client,
-        "outsider": outsider.client,
-    }
-    return World(ids, callers)
+    callers = {name: person.client for name, person in people.items()}
+    return World(ids, people, {"anonymous": Client(raise_request_exception=False), **callers})
 
 
 def filled(value: Any, ids: dict[str, str]) -> Any:
@@ -133,8 +176,15 @@ def call(route: Route, world: World, client: APIClient) -> Any:
     return send(f"/api/v1/{path}{route.query}", *body)
 
 
+# Models, budgets and prices of an organization are remembered by the process that executes.
+REMEMBERS_MODELS = {"prompts/<uuid:pk>/execute", "executions/batch", "executions/<uuid:pk>/retry"}
+
+
 def prepare(route: Route, world: World) -> None:
-    """What must have happened before the route can succeed."""
+    """What must have happened before the route can succeed, and before its queries are the usual ones."""
+    if route.path in REMEMBERS_MODELS:
+        path = f"/api/v1/prompts/{world.ids['prompts']}/execute"
+        assert world.callers["admin"].post(path, {"variables": {"name": "Ada"}}).status_code == 200
     if route.path == "prompts/<uuid:pk>/restore":
         assert world.callers["admin"].delete(f"/api/v1/prompts/{world.ids['prompts']}").status_code == 204
     if route.path == "executions/<uuid:pk>/cancel":
