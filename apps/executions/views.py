@@ -8,7 +8,6 @@ from uuid import UUID
 from django.conf import settings
 from django.http import Http404
 from django.http.response import HttpResponseBase
-from drf_spectacular.types import OpenApiTypes
 from drf_spectacular.utils import OpenApiParameter, extend_schema
 from rest_framework.exceptions import ValidationError
 from rest_framework.request import Request
@@ -37,13 +36,13 @@ from everquant.api.errors import error_body
 from everquant.api.idempotency import REPLAYED, fingerprint_of, given_key
 from everquant.api.pagination import KeysetPagination
 from everquant.api.serializers import EmptySerializer
-from everquant.api.sse import CONTENT_TYPE, HEARTBEAT, HEARTBEAT_S, encode_event, event_stream
+from everquant.api.sse import CONTENT_TYPE, EVENT_SCHEMA, HEARTBEAT, HEARTBEAT_S, encode_event, event_stream
 from everquant.db import release_connection
 
 _EXECUTE_ANSWERS: Any = {
     (200, "application/json"): ExecutionSerializer,
     (202, "application/json"): ExecutionSerializer,
-    (200, CONTENT_TYPE): OpenApiTypes.STR,
+    (200, CONTENT_TYPE): EVENT_SCHEMA,
 }
 LAST_EVENT_ID = "Last-Event-ID"
 _LAST_EVENT_ID = OpenApiParameter(
@@ -213,7 +212,7 @@ class ExecutionViewSet(ListMixin, RetrieveMixin, TenantViewSet):
         self.validated()
         return Response(represent_stored(cancel_execution(execution=self.get_object())))
 
-    @extend_schema(parameters=[_LAST_EVENT_ID], responses={(200, CONTENT_TYPE): OpenApiTypes.STR})
+    @extend_schema(parameters=[_LAST_EVENT_ID], responses={(200, CONTENT_TYPE): EVENT_SCHEMA})
     def events(self, request: Request, pk: UUID) -> HttpResponseBase:
         """Stream execution events. `execution.started`, `execution.delta`, then `execution.completed`,
         `execution.failed` or `execution.cancelled`, also while it runs elsewhere; after `Last-Event-ID` when given.

@@ -10,6 +10,16 @@ from everquant.api.envelope import dumps
 CONTENT_TYPE = "text/event-stream"
 HEARTBEAT_S = 15.0
 HEARTBEAT = b": waiting\n\n"
+# One event, for the description of the API.
+EVENT_SCHEMA = {
+    "type": "object",
+    "required": ["id", "event", "data"],
+    "properties": {
+        "id": {"type": "string", "pattern": "^[0-9]+$"},
+        "event": {"type": "string"},
+        "data": {"type": "string", "contentMediaType": "application/json"},
+    },
+}
 
 
 def encode_event(number: int, name: str, data: Any) -> bytes:
