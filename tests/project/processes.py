@@ -1,5 +1,6 @@
 """What tests of whole processes share: looking at them, waiting for them."""
 
+import os
 import time
 from collections.abc import Callable, Iterator
 from contextlib import suppress
@@ -17,16 +18,21 @@ def wait_until(condition: Callable[[], object], what: str, timeout_s: float = WA
 
 def commands() -> Iterator[tuple[int, str]]:
     """Every living process and its command line; zombies have none."""
-    for entry in Path("/proc").iterdir():
-        if entry.name.isdigit():
-            with suppress(OSError):
-                command = (entry / "cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace").strip()
-                if command:
-                    yield int(entry.name), command
+    for name in os.listdir("/proc"):  # noqa: PTH208 (a path for each of hundreds of processes, fifty times a second)
+        if name.isdigit() and (command := _command(int(name))):
+            yield int(name), command
 
 
 def is_alive(pid: int) -> bool:
-    return any(pid == other for other, _ in commands())
+    return bool(_command(pid))
+
+
+def _command(pid: int) -> str:
+    try:
+        with open(f"/proc/{pid}/cmdline", "rb") as file:  # noqa: PTH123 (as above)
+            return file.read().replace(b"\0", b" ").decode(errors="replace").strip()
+    except OSError:
+        return ""
 
 
 def descendants(pid: int) -> dict[int, str]:

@@ -217,7 +217,7 @@ def context_files() -> Iterator[Path]:
 
 @pytest.fixture
 def built(request: pytest.FixtureRequest) -> Iterator[Path]:
-    """The build context copied elsewhere, after the build's own last step (static files)."""
+    """The build context copied elsewhere, after the build's own last steps (bytecode and static files)."""
     path = Path(tempfile.gettempdir()) / f"eq-image-{uuid.uuid4().hex[:8]}"
     for file in context_files():
         (path / file).parent.mkdir(parents=True, exist_ok=True)
@@ -225,8 +225,10 @@ def built(request: pytest.FixtureRequest) -> Iterator[Path]:
     (path / ".venv" / "bin").mkdir(parents=True)
     (path / ".venv" / "bin" / "python").write_text(f'#!/bin/sh\nexec "{sys.executable}" "$@"\n')
     (path / ".venv" / "bin" / "python").chmod(0o755)
-    step = next(rest for name, rest in instructions() if name == "RUN" and "collectstatic" in rest)
-    subprocess.run(["/bin/sh", "-ec", step], cwd=path, env={"PATH": os.environ["PATH"]}, check=True, timeout=60)
+    steps = [rest for name, rest in instructions() if name == "RUN" and ".venv/bin/python" in rest]
+    assert ["compileall" in step for step in steps] == [True, False]
+    for step in steps:
+        subprocess.run(["/bin/sh", "-ec", step], cwd=path, env={"PATH": os.environ["PATH"]}, check=True, timeout=60)
     yield path
     shutil.rmtree(path)
 

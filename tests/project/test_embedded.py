@@ -10,10 +10,12 @@ import tempfile
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
+from typing import LiteralString
 
 import psycopg
 import pytest
 import redis
+from psycopg import sql
 
 from everquant.embedded import EmbeddedError, EmbeddedServices, default_data_dir
 from everquant.embedded.binaries import locate_binaries
@@ -41,6 +43,7 @@ class Machine:
         self.base = base
         self.data_dir = base / "data"
         self.services = EmbeddedServices(self.data_dir, durable=False)
+        self._table = f"kept_{uuid.uuid4().hex}"
         self._holders: list[subprocess.Popen[str]] = []
 
     def hold(self) -> "subprocess.Popen[str]":
@@ -80,12 +83,15 @@ class Machine:
 
     def store(self, value: str) -> None:
         with psycopg.connect(self.services.database_url) as connection:
-            connection.execute("create table if not exists kept (value text)")
-            connection.execute("insert into kept values (%s)", [value])
+            connection.execute(self._sql("create table if not exists {} (value text)"))
+            connection.execute(self._sql("insert into {} values (%s)"), [value])
 
     def stored(self) -> list[str]:
         with psycopg.connect(self.services.database_url) as connection:
-            return [row[0] for row in connection.execute("select value from kept order by value")]
+            return [row[0] for row in connection.execute(self._sql("select value from {} order by value"))]
+
+    def _sql(self, statement: LiteralString) -> sql.Composed:
+        return sql.SQL(statement).format(sql.Identifier(self._table))
 
     def end(self) -> None:
         self.services.stop()
@@ -104,19 +110,17 @@ def base() -> Iterator[Path]:
 
 
 @pytest.fixture(scope="module")
-def made_once() -> Iterator[Path]:
-    """A data directory whose cluster is made already, to be copied."""
+def shared_base() -> Iterator[Path]:
+    """The place of a cluster that is made once: to make it costs more than most tests, and to copy it still more."""
     path = Path(tempfile.gettempdir()) / f"eq-{uuid.uuid4().hex[:12]}"
-    with EmbeddedServices(path / "data", durable=False):
-        pass
     yield path
     shutil.rmtree(path, ignore_errors=True)
 
 
 @pytest.fixture
-def machine(base: Path, made_once: Path) -> Iterator[Machine]:
-    subprocess.run(["cp", "-a", made_once, base], check=True)
-    machine = Machine(base)
+def machine(shared_base: Path) -> Iterator[Machine]:
+    """Nothing runs; the data directory is that of other tests, whose rows are in tables of their own."""
+    machine = Machine(shared_base)
     yield machine
     machine.end()
 
@@ -154,8 +158,8 @@ def test_database_is_utf8_with_its_own_unprivileged_role(machine: Machine) -> No
 
 
 @pytest.mark.parametrize(("durable", "expected"), [(True, "on"), (False, "off")])
-def test_durable_servers_flush_what_they_commit(base: Path, durable: bool, expected: str) -> None:
-    services = EmbeddedServices(base / "data", valkey=False, durable=durable)
+def test_durable_servers_flush_what_they_commit(machine: Machine, durable: bool, expected: str) -> None:
+    services = EmbeddedServices(machine.data_dir, valkey=False, durable=durable)
     with services, psycopg.connect(services.database_url) as connection:
         settings = [
             connection.execute(f"show {name}").fetchone()  # type: ignore[arg-type]
@@ -165,8 +169,7 @@ def test_durable_servers_flush_what_they_commit(base: Path, durable: bool, expec
 
 
 @pytest.mark.parametrize("wanted", ["postgres", "valkey"])
-def test_only_the_wanted_server_starts(base: Path, wanted: str) -> None:
-    machine = Machine(base)
+def test_only_the_wanted_server_starts(machine: Machine, wanted: str) -> None:
     only = EmbeddedServices(machine.data_dir, postgres=wanted == "postgres", valkey=wanted == "valkey", durable=False)
     with only:
         assert only.is_running

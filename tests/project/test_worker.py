@@ -74,23 +74,45 @@ def enqueue(task_name: str, queue: str = "default", **arguments: Any) -> int:
     return app.configure_task(task, allow_unknown=True, queue=queue).defer(**arguments)
 
 
-def test_as_many_jobs_run_at_once_as_configured(start: Start, tmp_path: Path) -> None:
-    """More than asyncio's own number of threads, which is at most 32 and often 6."""
+def test_one_worker_does_many_at_once_in_their_transactions_and_outlives_its_connections(
+    start: Start, tmp_path: Path
+) -> None:
+    """Three things of one process, whose start costs more than they do."""
     for number in range(40):
         enqueue("meet", folder=str(tmp_path), name=str(number))
-    start("--concurrency", "40", MEETING_SIZE="40")
-    wait_until(lambda: len(list(tmp_path.iterdir())) == 40, "all jobs met")
+    worker = start("--concurrency", "40", MEETING_SIZE="40")
+    check_all_run_at_once(tmp_path)
+    check_jobs_of_jobs_share_their_transaction(tmp_path)
+    check_cut_connections_are_made_anew(tmp_path)
+    assert worker.poll() is None
+
+
+def check_all_run_at_once(folder: Path) -> None:
+    """More than asyncio's own number of threads, which is at most 32 and often 6."""
+    wait_until(lambda: len(list(folder.iterdir())) == 40, "all jobs met")
     wait_until(lambda: not jobs().exists(), "jobs that succeeded are removed")
 
 
-def test_job_enqueued_by_a_job_shares_its_transaction(start: Start, tmp_path: Path) -> None:
-    start("--concurrency", "4")
-    failing = enqueue("enqueue_in_transaction", path=str(tmp_path / "rolled-back"), fail=True)
-    enqueue("enqueue_in_transaction", path=str(tmp_path / "committed"), fail=False)
-    wait_until((tmp_path / "committed").exists, "the committed one ran")
+def check_jobs_of_jobs_share_their_transaction(folder: Path) -> None:
+    failing = enqueue("enqueue_in_transaction", path=str(folder / "rolled-back"), fail=True)
+    enqueue("enqueue_in_transaction", path=str(folder / "committed"), fail=False)
+    wait_until((folder / "committed").exists, "the committed one ran")
     wait_until(lambda: jobs().filter(id=failing, status="failed").exists(), "the other one failed")
     wait_until(lambda: not jobs().exclude(id=failing).exists(), "nothing else is queued")
-    assert not (tmp_path / "rolled-back").exists()
+    assert not (folder / "rolled-back").exists()
+
+
+def check_cut_connections_are_made_anew(folder: Path) -> None:
+    enqueue("note", path=str(folder / "before"))
+    wait_until((folder / "before").exists, "a job ran")
+    with connection.cursor() as cursor:
+        cursor.execute(
+            "SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity"
+            " WHERE datname = current_database() AND application_name = 'worker under test'"
+        )
+        assert cursor.fetchone()[0] > 0
+    enqueue("note", path=str(folder / "after"))
+    wait_until((folder / "after").exists, "a job ran on new connections")
 
 
 def test_worker_of_named_queues_leaves_the_others(start: Start, tmp_path: Path) -> None:
@@ -124,21 +146,6 @@ def test_job_that_never_ends_does_not_keep_the_worker(start: Start, tmp_path: Pa
     wait_until(started.exists, "the job runs")
     worker.send_signal(signal.SIGTERM)
     assert worker.wait(30) == 1
-
-
-def test_worker_comes_back_when_its_connections_were_cut(start: Start, tmp_path: Path) -> None:
-    worker = start("--concurrency", "2")
-    enqueue("note", path=str(tmp_path / "before"))
-    wait_until((tmp_path / "before").exists, "a job ran")
-    with connection.cursor() as cursor:
-        cursor.execute(
-            "SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity"
-            " WHERE datname = current_database() AND application_name = 'worker under test'"
-        )
-        assert cursor.fetchone()[0] > 0
-    enqueue("note", path=str(tmp_path / "after"))
-    wait_until((tmp_path / "after").exists, "a job ran on new connections")
-    assert worker.poll() is None
 
 
 def test_worker_without_a_database_says_so(tmp_path: Path) -> None:
