@@ -8,6 +8,7 @@ from urllib.parse import parse_qsl, unquote, urlsplit
 
 from django.templatetags.static import static
 from django.urls import reverse_lazy
+from whitenoise.compress import Compressor
 
 from everquant.embedded import EmbeddedServices, default_data_dir
 from everquant.environment import Environment, development_secrets, read_environment
@@ -330,6 +331,8 @@ STORAGES = {
     },
 }
 WHITENOISE_USE_FINDERS = not IS_PRODUCTION
+# Source maps are half of all bytes, and asked for by developer tools alone: the build need not compress them.
+WHITENOISE_SKIP_COMPRESS_EXTENSIONS = (*Compressor.SKIP_COMPRESS_EXTENSIONS, "map")
 
 SECURE_CONTENT_TYPE_NOSNIFF = True
 SECURE_REFERRER_POLICY = "same-origin"
