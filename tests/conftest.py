@@ -3,6 +3,7 @@
 The cast: an admin, an editor and a viewer of one organization, and an outsider who is admin of another.
 """
 
+import gc
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -48,6 +49,17 @@ def pytest_unconfigure(config: pytest.Config) -> None:
             config.stash[_run].end()
         if settings.EMBEDDED is not None:
             settings.EMBEDDED.stop()
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_collection() -> Iterator[None]:
+    """What is imported and collected stays: each process would walk through all of it again and again."""
+    gc.disable()
+    try:
+        return (yield)
+    finally:
+        gc.enable()
+        gc.freeze()
 
 
 @pytest.hookimpl(trylast=True)
