@@ -57,20 +57,31 @@ def _resolver() -> ThreadPoolExecutor:
 def resolve(host: str, port: int, *, allow_private: bool, timeout_s: float) -> list[SocketAddress]:
     """Every address of `host`, all of them checked: one private address among public ones blocks the name.
 
-    Raises BlockedAddressError, OSError (unknown name) or TimeoutError. The system's resolver knows no deadline, hence
-    the thread.
+    Raises BlockedAddressError, OSError (unknown name) or TimeoutError.
     """
+    found = _literal(host, port) or _looked_up(host, port, timeout_s)
+    if not allow_private and not all(is_public_address(to[0]) for _, to in found):
+        raise BlockedAddressError
+    return found
+
+
+def _literal(host: str, port: int) -> list[SocketAddress]:
+    """An address in its usual form names itself. Other forms (decimal, octal, short) are read by the resolver."""
+    try:
+        address = ip_address(host)
+    except ValueError:
+        return []
+    return [(socket.AF_INET6 if isinstance(address, IPv6Address) else socket.AF_INET, (str(address), port))]
+
+
+def _looked_up(host: str, port: int, timeout_s: float) -> list[SocketAddress]:
+    """The system's resolver knows no deadline, hence the thread."""
     try:
         host.encode("idna")
     except UnicodeError:
         raise OSError("not a host name") from None
     lookup = _resolver().submit(socket.getaddrinfo, host, port, type=socket.SOCK_STREAM)
-    found: list[SocketAddress] = [
-        (family, (str(to[0]), port)) for family, _, _, _, to in lookup.result(timeout=timeout_s)
-    ]
-    if not allow_private and not all(is_public_address(to[0]) for _, to in found):
-        raise BlockedAddressError
-    return found
+    return [(family, (str(to[0]), port)) for family, _, _, _, to in lookup.result(timeout=timeout_s)]
 
 
 def open_socket(

@@ -25,7 +25,7 @@ ROOT = Path(__file__).resolve().parents[2]
 PASSWORD = "password of the fault tests"
 LEASE_S = 6
 FIRST_TOKEN_S = 4
-TOTAL_S = 9
+TOTAL_S = 6
 SILENT = subprocess.DEVNULL
 Json = dict[str, Any]
 
