@@ -40,7 +40,10 @@ def run_queued(organization_id: UUID) -> int:
     except ServiceUnavailable:
         return 0
     with slot:
-        return _run_in_turn(organization_id)
+        try:
+            return _run_in_turn(organization_id)
+        finally:
+            release_connection()
 
 
 def _run_in_turn(organization_id: UUID) -> int:
