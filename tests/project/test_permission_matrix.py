@@ -173,7 +173,10 @@ def call(route: Route, world: World, client: APIClient) -> Any:
     path = path.replace("<int:number>", "1").replace("<str:label>", "production").replace("<path:slug>", "hello")
     send = getattr(client, route.method.lower())
     body = [filled(route.body, world.ids)] if route.method in {"POST", "PUT", "PATCH"} else []
-    return send(f"/api/v1/{path}{route.query}", *body)
+    answer = send(f"/api/v1/{path}{route.query}", *body)
+    if answer.streaming:
+        answer.close()  # as the server does when its reader leaves
+    return answer
 
 
 # Models, budgets and prices of an organization are remembered by the process that executes.
