@@ -7,7 +7,8 @@ from typing import Any
 
 import pytest
 from django.core.cache import caches
-from django.db import connection, transaction
+from django.core.signals import request_finished
+from django.db import close_old_connections, connection, transaction
 from django.test.utils import CaptureQueriesContext
 from django.urls import get_resolver
 from django.utils import timezone
@@ -175,8 +176,17 @@ def call(route: Route, world: World, client: APIClient) -> Any:
     body = [filled(route.body, world.ids)] if route.method in {"POST", "PUT", "PATCH"} else []
     answer = send(f"/api/v1/{path}{route.query}", *body)
     if answer.streaming:
-        answer.close()  # as the server does when its reader leaves
+        leave(answer)
     return answer
+
+
+def leave(answer: Any) -> None:
+    """As the server does when its reader leaves; the world's connection stays open."""
+    request_finished.disconnect(close_old_connections)
+    try:
+        answer.close()
+    finally:
+        request_finished.connect(close_old_connections)
 
 
 # Models, budgets and prices of an organization are remembered by the process that executes.
