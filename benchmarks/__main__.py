@@ -212,7 +212,7 @@ PARTS: dict[str, tuple[Callable[[Stack, str, float], None], int, dict[str, str]]
     "reads": (reads, 0, {}),
     "execute": (execute, 0, {}),
     "budgets": (budgets, 0, {}),
-    "waiting": (waiting, 2000, {"WEB_THREADS": "350", "WEB_PROCESSES": "2"}),
+    "waiting": (waiting, 2000, {"WEB_THREADS": "400", "WEB_PROCESSES": "2"}),
 }
 
 

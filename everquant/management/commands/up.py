@@ -21,7 +21,7 @@ from django.db import connections
 
 from everquant.embedded import EmbeddedError
 from everquant.embedded.guardian import die_with_parent
-from everquant.management.commands.web import allow_many_files, web_command
+from everquant.management.commands.web import allow_many_files, share_memory, web_command
 
 HEALTHY_TIMEOUT_S = 60.0
 STOP_TIMEOUT_S = 10.0
@@ -51,6 +51,7 @@ class Command(BaseCommand):
         try:
             logins = self._prepare()
             allow_many_files()
+            share_memory()
             os.environ.setdefault("PROMETHEUS_MULTIPROC_DIR", str(self._empty_metrics_dir()))
             children.append(start("web", web_command(settings.WEB_HOST, port), port))
             if not no_worker:
