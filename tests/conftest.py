@@ -4,6 +4,7 @@ The cast: an admin, an editor and a viewer of one organization, and an outsider 
 """
 
 import gc
+import signal
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -37,6 +38,9 @@ _run = pytest.StashKey[Run]()
 
 
 def pytest_configure(config: pytest.Config) -> None:
+    # A shell ignores it for what it starts in the background; processes of tests would inherit that, and Ctrl-C fail.
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
     if not hasattr(config, "workerinput"):
         if settings.EMBEDDED is not None:
             settings.EMBEDDED.start()
