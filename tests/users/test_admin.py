@@ -30,7 +30,7 @@ def browser(monkeypatch: pytest.MonkeyPatch, db: Any) -> Client:
     monkeypatch.setenv("DJANGO_SUPERUSER_PASSWORD", PASSWORD)
     call_command("createsuperuser", interactive=False, email="Op@Host.example", verbosity=0)
     browser = Client()
-    response = browser.post("/admin/login/", {"username": "op@host.example", "password": PASSWORD, "next": "/admin/"})
+    response = browser.post("/admin/login/", {"username": "op@host.example", "password": PASSWORD})
     assert (response.status_code, response.headers["Location"]) == (302, "/admin/")
     return browser
 
