@@ -11,6 +11,7 @@ from apps.executions.models import INTERRUPTED, Execution, Status
 from apps.executions.sweeping import fail_interrupted
 from everquant.api.models import IdempotencyKey
 from tests.executions.conftest import PROMPTS
+from tests.project.processes import wait_until
 from tests.upstream import Behaviour
 
 pytestmark = pytest.mark.django_db
@@ -144,15 +145,20 @@ def test_the_sweeper_fails_what_outlived_its_lease_and_nothing_else(execute, pro
 @pytest.mark.django_db(transaction=True)
 def test_a_late_answer_does_not_change_what_the_sweeper_ended(make_prompt, make_model, upstream, post):
     """The call is in flight while its row is failed: the terminal state is written once."""
-    upstream.answer_always(Behaviour(delay_s=0.5))
+    upstream.answer_always(Behaviour(delay_s=1.5))
     make_model(is_default=True)
     prompt = make_prompt()
     responses = []
     thread = threading.Thread(target=lambda: responses.append(post(prompt, str(uuid4()))))
     thread.start()
     upstream.wait_for(lambda server: server.request_count == 1)
-    Execution.objects.update(lease_expires_at=timezone.now() - timedelta(seconds=1))
-    assert fail_interrupted() == 1
+
+    def sweep_after_lease():
+        """Between the two its process may just have renewed the lease."""
+        Execution.objects.update(lease_expires_at=timezone.now() - timedelta(seconds=1))
+        return fail_interrupted()
+
+    wait_until(sweep_after_lease, "it is swept up", timeout_s=1)
     thread.join(10)
     assert responses[0].status_code == 503
     row = Execution.objects.select_related("payload").get()
