@@ -77,7 +77,7 @@ def waiting() -> None:
     with running_stack(upstream_delay_ms=8000, QUEUE_RUNNERS="256") as stack:
         token = stack.log_in()
         prompt = prompt_with_model(stack, token)
-        with worker(stack, CALLS + 32) as child:
+        with worker(stack, CALLS + 72) as child:
             batch = post(stack, token, prompt, CALLS)
             most, running = 0.0, 0
             while running < CALLS:
