@@ -1,0 +1,39 @@
+from apps.workflows.models.runs import (
+    LIVE,
+    TERMINAL,
+    Approval,
+    ApprovalStatus,
+    RunEvent,
+    RunSource,
+    RunStatus,
+    StepStatus,
+    WorkflowRun,
+    WorkflowRunQuerySet,
+    WorkflowStep,
+)
+from apps.workflows.models.workflows import (
+    Workflow,
+    WorkflowLabel,
+    WorkflowLabelEvent,
+    WorkflowQuerySet,
+    WorkflowVersion,
+)
+
+__all__ = [
+    "LIVE",
+    "TERMINAL",
+    "Approval",
+    "ApprovalStatus",
+    "RunEvent",
+    "RunSource",
+    "RunStatus",
+    "StepStatus",
+    "Workflow",
+    "WorkflowLabel",
+    "WorkflowLabelEvent",
+    "WorkflowQuerySet",
+    "WorkflowRun",
+    "WorkflowRunQuerySet",
+    "WorkflowStep",
+    "WorkflowVersion",
+]

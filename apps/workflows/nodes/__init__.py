@@ -1,0 +1,1 @@
+"""The kinds of nodes. `map`, `loop` and `subworkflow` run bodies: the engine does that (apps.workflows.engine)."""

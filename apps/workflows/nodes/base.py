@@ -1,0 +1,171 @@
+"""What a kind of node is. Each kind is a module of this package with one subclass of `NodeKind`.
+
+A kind never knows of LangGraph, of checkpoints or of retries: it is given what it needs, and gives a `Result`, raises
+`NodeFailure`, or raises `Waiting`. It is called again for the same attempt when a worker was killed in the middle.
+"""
+
+import time
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from decimal import Decimal
+from typing import Any, ClassVar, Protocol
+from uuid import UUID
+
+from apps.models.providers.base import Delta
+from apps.models.providers.cancellation import Cancellation
+from apps.workflows.definition.model import OK, Edge, Node
+from apps.workflows.definition.values import Scope
+
+Json = Any
+
+
+@dataclass(frozen=True, slots=True)
+class Usage:
+    """What a node's model call used; None is unknown, which is not 0."""
+
+    input_tokens: int | None = None
+    output_tokens: int | None = None
+    cost_usd: Decimal | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Result:
+    """`output` is plain JSON. `input` is what the configuration was resolved to, for the history."""
+
+    output: Json
+    handle: str = OK
+    input: Json = None
+    execution_id: UUID | None = None
+    usage: Usage = Usage()
+
+
+class NodeFailure(Exception):
+    """The attempt failed. `code` is UPPER_CASE; `is_retryable` says that another attempt may succeed."""
+
+    def __init__(
+        self,
+        code: str,
+        message: str,
+        *,
+        is_retryable: bool = False,
+        retry_after_s: float | None = None,
+        input: Json = None,  # noqa: A002 (as Result's)
+        execution_id: UUID | None = None,
+        usage: Usage = Usage(),
+    ) -> None:
+        super().__init__(message)
+        self.code = code
+        self.message = message
+        self.is_retryable = is_retryable
+        self.retry_after_s = retry_after_s
+        self.input = input
+        self.execution_id = execution_id
+        self.usage = usage
+
+
+class Waiting(Exception):
+    """The node goes on later: when `wake_at` has come, or when somebody wakes the run; None is never by itself.
+
+    No thread is held meanwhile, and other branches go on. The node is then called again, for the same attempt.
+    """
+
+    def __init__(self, wake_at: datetime | None, input: Json = None) -> None:  # noqa: A002 (as Result's)
+        super().__init__()
+        self.wake_at = wake_at
+        self.input = input
+
+
+@dataclass(frozen=True, slots=True)
+class RunInfo:
+    """Of the run that a node belongs to. `created_by_id` and `api_key_id` are whose budgets count."""
+
+    id: UUID
+    organization_id: UUID
+    workflow_id: UUID
+    created_by_id: UUID | None
+    api_key_id: UUID | None
+
+
+@dataclass(frozen=True, slots=True)
+class Incoming:
+    """An edge that leads here: whether it is active, and what its source gave."""
+
+    edge: Edge
+    is_active: bool
+    output: Json
+
+
+@dataclass(slots=True)
+class NodeCall:
+    """One attempt. `first_started_at` is when the node's first attempt began, in any worker.
+
+    `deadline` is in seconds of `time.monotonic()`. `cancellation` is requested when the run is cancelled, timed out
+    or taken away: whatever waits must listen to it. `emit` takes the pieces of a streamed answer.
+    """
+
+    run: RunInfo
+    node: Node
+    path: str
+    attempt: int
+    scope: Scope
+    pin: Mapping[str, Json]
+    incoming: Sequence[Incoming]
+    first_started_at: datetime
+    deadline: float
+    cancellation: Cancellation
+    emit: Callable[[Delta], None] = field(default=lambda delta: None)
+
+    @property
+    def config(self) -> Mapping[str, Json]:
+        return self.node.config
+
+    @property
+    def key(self) -> str:
+        """The same for every call of this attempt: what makes a repeated call one execution, or one request."""
+        return f"{self.run.id}:{self.path}:{self.attempt}"
+
+    def seconds_left(self) -> float:
+        """Until the deadline, at least 0."""
+        return max(0.0, self.deadline - time.monotonic())
+
+
+class Pinner(Protocol):
+    """Finds, at publish, what a configuration refers to in the organization. `problem` notes what cannot be found.
+
+    `field` is the key in the node's configuration, for the problem's pointer.
+    """
+
+    organization_id: UUID
+
+    def problem(self, code: str, message: str, field: str) -> None: ...
+
+
+class NodeKind(ABC):
+    """`config_schema` is the JSON Schema of `config`; in it `{"type": …}` may be left out where any value may stand."""
+
+    kind: ClassVar[str]
+    config_schema: ClassVar[dict[str, Any]]
+    # Whether an attempt is noted before it runs: not worth it for what takes no time and has no effect.
+    is_instant: ClassVar[bool] = False
+
+    def handles(self, config: Mapping[str, Json]) -> tuple[str, ...]:
+        """By which edges may leave, without `error`."""
+        return (OK,)
+
+    def check(self, config: Mapping[str, Json]) -> list[tuple[str, str, str]]:
+        """Beyond the schema, without the database: (code, message, key in config) of each problem."""
+        return []
+
+    def pin(self, config: Mapping[str, Json], pinner: Pinner) -> dict[str, Json]:
+        """What is found of the organization, plain JSON; problems go to the pinner."""
+        return {}
+
+    def is_ready(self, incoming: Sequence[Incoming]) -> bool:
+        """Whether it runs, once all before it have ended; else it is skipped."""
+        return any(one.is_active for one in incoming)
+
+    @abstractmethod
+    def run(self, call: NodeCall) -> Result:
+        """Raises NodeFailure, Waiting."""
