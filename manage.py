@@ -1,6 +1,7 @@
 #!/usr/bin/env python
 """Django's commands, with the embedded services around those that need a database."""
 
+import gc
 import os
 import sys
 from contextlib import nullcontext
@@ -24,6 +25,7 @@ WITHOUT_DATABASE = {
 
 
 def main() -> int:
+    gc.disable()  # until all apps are imported (`everquant/apps.py`): it would walk through them again and again
     os.environ.setdefault("DJANGO_SETTINGS_MODULE", "everquant.settings")
     from django.conf import settings  # noqa: PLC0415 (reads the environment)
     from django.core.exceptions import ImproperlyConfigured  # noqa: PLC0415

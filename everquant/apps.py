@@ -1,3 +1,5 @@
+import gc
+
 from django.apps import AppConfig
 from django.core.cache import close_caches
 from django.core.signals import request_finished, request_started
@@ -15,6 +17,9 @@ class EverQuantConfig(AppConfig):
 
         configure_logging()
         _keep_off_every_request()
+        # All apps are imported by now, for good: `manage.py` and `wsgi.py` switched the collector off until here.
+        gc.freeze()
+        gc.enable()
 
 
 def _keep_off_every_request() -> None:
