@@ -65,7 +65,7 @@ def retry_execution(*, execution: Execution, by: Principal) -> Execution:
     )
     again.created_at = time_of(again.id)
     payload = ExecutionPayload(execution=again, **{name: getattr(execution.payload, name) for name in _SAID})
-    with budgeting.reserved(again, plan_of(again, payload)):
+    with budgeting.Hold(again, plan_of(again, payload)).reserved():
         recording.begin(again, payload)
     queueing.call_runners(again.organization_id, 1)
     found: Execution = Execution.objects.whole().get(id=again.id)

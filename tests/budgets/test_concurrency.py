@@ -116,7 +116,7 @@ def test_nothing_is_reserved_for_what_has_ended(command, make_budget):
     prepared = orchestrator.prepare(command)
     budget = make_budget("1")
     assert prepared.execution.cancel()
-    with budgeting.reserved(prepared.execution, prepared.plan):
+    with budgeting.Hold(prepared.execution, prepared.plan).reserved():
         pass
     assert state(budget["id"]) == (0, 0)
     assert not Reservation.objects.exists()

@@ -192,7 +192,7 @@ def test_reserving_again_for_the_same_execution_changes_nothing(prepare, make_bu
     budget = make_budget("1")
     prepared = prepare()
     before = state(budget["id"])
-    with budgeting.reserved(prepared.execution, prepared.plan):
+    with budgeting.Hold(prepared.execution, prepared.plan).reserved():
         pass
     assert state(budget["id"]) == before
 

@@ -352,6 +352,23 @@ def test_echo_takes_any_messages(messages, text):
     assert "".join(piece.text for piece in pieces) == pieces[-1].completion.text == text
 
 
+@pytest.mark.parametrize(
+    ("base_url", "name"),
+    [
+        ("", "max_completion_tokens"),
+        ("https://api.openai.com/v1/", "max_completion_tokens"),
+        ("https://eu.api.openai.com/v1", "max_completion_tokens"),
+        ("https://mine.openai.azure.com/openai/v1", "max_completion_tokens"),
+        ("https://api.openai.com.example/v1", "max_tokens"),
+        ("http://127.0.0.1:8000/v1", "max_tokens"),
+    ],
+)
+def test_the_limit_of_output_has_the_name_that_the_server_knows(base_url, name):
+    adapter = build_adapter("openai", base_url, "sk-test", allow_private=True)
+    payload = adapter._payload(request_for(parameters={"max_tokens": 9}))
+    assert {key: value for key, value in payload.items() if "max" in key} == {name: 9}
+
+
 def test_echo_is_cut_at_max_tokens():
     completion = build_adapter("echo", "", "").complete(request_for(parameters={"max_tokens": 1}))
     assert (completion.text, completion.finish_reason) == ("Hell", FinishReason.LENGTH)

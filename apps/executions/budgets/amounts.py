@@ -5,7 +5,8 @@ the messages, written as JSON with their roles and names, are more tokens than a
 adds is covered by a constant for each message, tool and call. An image is not its bytes: it is counted as the most
 that a provider charges for one.
 
-Output: what the parameters allow, else what the model can, else BUDGET_DEFAULT_OUTPUT_TOKENS.
+Output: what the parameters allow, else what the model can, else BUDGET_DEFAULT_OUTPUT_TOKENS. Within a hard budget it
+is also sent as the call's limit, so that no answer is longer.
 
 A call is charged once: the ledger has the usage of the try that answered, as no provider tells what a failed one has
 used. So the dearest of the candidates counts, and not each of their tries. Only an answer that does not fit its schema
@@ -69,11 +70,16 @@ def _parts(message: Json) -> int:
     return len(parts) if isinstance(parts, list) else 0
 
 
+def allowed_output_tokens(parameters: Json) -> int | None:
+    """The limit that the parameters name."""
+    names = ("max_completion_tokens", "max_tokens")
+    return max((value for name in names if isinstance(value := parameters.get(name), int)), default=0) or None
+
+
 def most_output_tokens(model: LLMModel, parameters: Json) -> int:
     """Reasoning is output too."""
-    names = ("max_completion_tokens", "max_tokens")
-    allowed = [value for name in names if isinstance(value := parameters.get(name), int)]
-    return max(allowed, default=0) or model.max_output_tokens or int(settings.BUDGET_DEFAULT_OUTPUT_TOKENS)
+    allowed = allowed_output_tokens(parameters) or model.max_output_tokens
+    return allowed or int(settings.BUDGET_DEFAULT_OUTPUT_TOKENS)
 
 
 def most_cost(model: LLMModel, parameters: Json, input_tokens: int, at: datetime) -> Decimal | None:

@@ -6,13 +6,13 @@ from uuid import UUID
 import structlog
 
 from apps.executions.models import Execution, ExecutionPayload
-from apps.executions.orchestrator import budgeting, event_log, progress
+from apps.executions.orchestrator import event_log, progress
 from apps.executions.orchestrator.candidates import candidates_for
 from apps.executions.orchestrator.command import Finished
 from apps.executions.orchestrator.queueing import TURNS, call_runners, most_runners
 from apps.executions.orchestrator.recording import fail
 from apps.executions.orchestrator.resolution import Plan
-from apps.executions.orchestrator.running import CRASHED, Prepared, run
+from apps.executions.orchestrator.running import CRASHED, hold, run
 from apps.prompts.models import PromptVersion
 from everquant.api.bulkhead import Bulkhead
 from everquant.api.errors import ApiError, BudgetExceeded, ServiceUnavailable
@@ -69,22 +69,17 @@ def _run_in_turn(organization_id: UUID) -> int:
 def _run_taken(execution: Execution) -> Finished | None:
     payload = execution.payload
     try:
-        plan = patiently(lambda: _plan_within_budgets(execution, payload), execution_id=str(execution.id))
+        prepared = patiently(
+            lambda: hold(execution, payload, plan_of(execution, payload)), execution_id=str(execution.id)
+        )
     except ApiError as error:
         code = BUDGET_EXCEEDED if isinstance(error, BudgetExceeded) else NOT_CALLABLE
         fail(execution, code=code, message=error.message[:500])
         return None
-    prepared = Prepared(execution, payload, plan)
     if not execution.is_streamed:
         return run(prepared)
     with event_log.writer(execution.id) as write:
         return run(prepared, write, write.flush)
-
-
-def _plan_within_budgets(execution: Execution, payload: ExecutionPayload) -> Plan:
-    plan = plan_of(execution, payload)
-    with budgeting.reserved(execution, plan):
-        return plan
 
 
 def plan_of(execution: Execution, payload: ExecutionPayload) -> Plan:

@@ -7,6 +7,8 @@ those before it have reserved, and spent + reserved stays within a hard limit. A
 An execution counts in the period in which it was made. Reserving twice for one execution changes nothing: what is made
 in one process and called in another may reserve in either. It is settled by the trigger of the executions' table.
 
+Within a hard budget a call is sent what was reserved as the limit of its output.
+
 An organization without an active budget that applies costs no statement. That there is none is remembered for a minute
 under an epoch that a change of its budgets ends when it commits; which budgets there are, and their limits, are read
 by the statement itself. Calls that began before a budget was made are not refused by it, but their cost counts in it.
@@ -14,6 +16,7 @@ by the statement itself. Calls that began before a budget was made are not refus
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass, replace
 from datetime import UTC, date, datetime
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any
@@ -35,24 +38,42 @@ if TYPE_CHECKING:
 
 Scopes = frozenset[tuple[str, UUID | None]]
 
+
+@dataclass(frozen=True, slots=True)
+class Budgeted:
+    """What an organization's active budgets are for."""
+
+    scopes: Scopes
+    hard: Scopes
+
+
 _epochs = EpochCache("budgets", ttl_s=int(TTL_S))
 
 _RESERVE = "SELECT * FROM executions_reserve(%s, %s, %s, %s, %s, %s, %s, %s)"
 
 
-@contextmanager
-def reserved(execution: Execution, plan: "Plan") -> Iterator[None]:
-    """The execution, stored within or before, has its reservations when this ends. Raises BudgetExceeded.
+class Hold:
+    """An execution's place in the budgets that apply to it. `plan` is the given one as it may be sent within them."""
 
-    What is stored within is then not stored.
-    """
-    if not _scopes_of(execution) & budgeted_scopes(execution.organization_id):
-        yield
-        return
-    amount, unpriced = most_for(plan, execution.created_at)
-    with transaction.atomic():
-        yield
-        _reserve(execution, amount, unpriced)
+    def __init__(self, execution: Execution, plan: "Plan") -> None:
+        self._execution = execution
+        mine, budgeted = _scopes_of(execution), budgeted_by(execution.organization_id)
+        self._is_budgeted = bool(mine & budgeted.scopes)
+        self.plan = replace(plan, is_limited=True) if mine & budgeted.hard else plan
+
+    @contextmanager
+    def reserved(self) -> Iterator[None]:
+        """The execution, stored within or before, has its reservations when this ends. Raises BudgetExceeded.
+
+        What is stored within is then not stored.
+        """
+        if not self._is_budgeted:
+            yield
+            return
+        amount, unpriced = most_for(self.plan, self._execution.created_at)
+        with transaction.atomic():
+            yield
+            _reserve(self._execution, amount, unpriced)
 
 
 def most_for(plan: "Plan", at: datetime) -> tuple[Decimal, LLMModel | None]:
@@ -97,7 +118,7 @@ def _text(value: Any) -> str:
     return value.isoformat() if isinstance(value, date) else str(value)
 
 
-def budgeted_scopes(organization_id: UUID) -> Scopes:
+def budgeted_by(organization_id: UUID) -> Budgeted:
     """What the organization's active budgets are for. No query while it is remembered."""
     return _memory.get(organization_id, None, lambda: _load(organization_id))
 
@@ -113,13 +134,14 @@ def _scopes_of(execution: Execution) -> Scopes:
     )
 
 
-def _load(organization_id: UUID) -> Scopes:
+def _load(organization_id: UUID) -> Budgeted:
     active = Budget.objects.for_organization(organization_id).filter(is_active=True)
-    return frozenset(active.order_by().values_list("scope", "scope_id"))
+    rows = list(active.order_by().values_list("scope", "scope_id", "is_hard"))
+    return Budgeted(frozenset(row[:2] for row in rows), frozenset(row[:2] for row in rows if row[2]))
 
 
 def names(organization_id: UUID) -> tuple[str, str]:
-    """What is read of Redis for `budgeted_scopes`."""
+    """What is read of Redis for `budgeted_by`."""
     return _epochs.names(str(organization_id), "")
 
 
@@ -127,7 +149,7 @@ def _read_epoch(organization_id: UUID) -> bytes | None:
     return _epochs.read(str(organization_id), "")[1]
 
 
-_memory: EpochMemory[Scopes] = EpochMemory(_read_epoch)
+_memory: EpochMemory[Budgeted] = EpochMemory(_read_epoch)
 
 
 def _on_change(instance: Budget, **_: Any) -> None:

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from uuid import UUID
 
+from apps.executions.budgets.amounts import allowed_output_tokens, most_output_tokens
 from apps.executions.orchestrator import budgeting, candidates
 from apps.executions.orchestrator.command import Command, Json
 from apps.executions.orchestrator.memory import EpochMemory
@@ -29,16 +30,24 @@ class ResolvedVersion:
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """Everything that the call needs: nothing of it is read again."""
+    """Everything that the call needs: nothing of it is read again.
+
+    With `is_limited` a call whose parameters do not limit its output is sent the limit that budgets reserve for.
+    """
 
     version: PromptVersion
     messages: list[Json]
     candidates: tuple[LLMModel, ...]
     own_parameters: Json
+    is_limited: bool = False
 
     def parameters_for(self, candidate: LLMModel) -> Json:
         """The model's defaults, then the version's, then the request's."""
-        return {**candidate.default_parameters, **self.own_parameters}
+        parameters = {**candidate.default_parameters, **self.own_parameters}
+        if self.is_limited and allowed_output_tokens(parameters) is None:
+            # Adapters send it by the name that their provider takes.
+            parameters["max_tokens"] = most_output_tokens(candidate, parameters)
+        return parameters
 
 
 def resolve(command: Command) -> Plan:

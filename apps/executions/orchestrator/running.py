@@ -1,6 +1,7 @@
 """The order of one execution. Each step is a module of its own; this one only puts them in their order."""
 
 from collections.abc import Callable
+from contextlib import nullcontext
 from typing import Any
 from uuid import UUID
 
@@ -31,13 +32,20 @@ CRASHED = "INTERNAL"
 class Prepared:
     """An execution that is stored and has yet to be called; or one that a repeated key has found.
 
-    `cancellation` stops its call.
+    `cached` is an answer that the response cache has for it; `cancellation` stops its call.
     """
 
-    def __init__(self, execution: Execution, payload: ExecutionPayload | None, plan: Plan | None) -> None:
+    def __init__(
+        self,
+        execution: Execution,
+        payload: ExecutionPayload | None,
+        plan: Plan | None,
+        cached: CachedAnswer | None = None,
+    ) -> None:
         self.execution = execution
         self.payload = payload
         self.plan = plan
+        self.cached = cached
         self.cancellation = Cancellation()
 
     @property
@@ -82,8 +90,8 @@ def run(prepared: Prepared, on_delta: OnDelta | None = None, before_end: Callabl
     patience_s = settings.BACKGROUND_PATIENCE if execution.is_background else 0.0
     repairs = settings.STRUCTURED_OUTPUT_REPAIRS
     call = Call(targets, timeouts(), on_delta, prepared.cancellation, repairs, patience_s)
+    cached = prepared.cached
     with LEASES.hold(execution.id, prepared.cancellation):
-        cached = response_cache.find(payload, targets[0])
         error = _make(call, execution, cached)
         try:
             if before_end is not None:
@@ -170,9 +178,23 @@ def _insert(command: Command, plan: Plan, execution_id: UUID) -> Prepared:
         response_schema=plan.version.response_schema,
         cache_ttl_s=command.cache_ttl_s,
     )
-    with budgeting.reserved(execution, plan):
-        recording.begin(execution, payload)
-    return Prepared(execution, payload, plan)
+    return hold(execution, payload, plan, is_new=True)
+
+
+def hold(execution: Execution, payload: ExecutionPayload, plan: Plan, *, is_new: bool = False) -> Prepared:
+    """Reserved, unless the response cache has its answer; a new one is stored with that. Raises BudgetExceeded."""
+    held, model = budgeting.Hold(execution, plan), plan.candidates[0]
+    cached = response_cache.find(payload, _target(execution, held.plan, model))
+    is_queued = execution.status == Status.QUEUED
+    parameters = payload.parameters if is_queued else held.plan.parameters_for(model)
+    with held.reserved() if cached is None else nullcontext():
+        if is_new:
+            payload.parameters = parameters
+            recording.begin(execution, payload)
+        elif parameters != payload.parameters:
+            ExecutionPayload.objects.filter(execution_id=execution.id).update(parameters=parameters)
+    payload.parameters = parameters
+    return Prepared(execution, payload, held.plan, cached)
 
 
 def _first_state(command: Command) -> dict[str, Any]:

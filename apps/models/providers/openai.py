@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Mapping
 from typing import Any
+from urllib.parse import urlsplit
 
 from apps.models.providers.base import (
     Completion,
@@ -23,6 +24,8 @@ from apps.models.providers.streaming import StreamedCompletion, tool_call
 # Two thousand vectors of three thousand numbers.
 MAX_EMBEDDINGS_BYTES = 128 * 1024 * 1024
 DEFAULT_BASE_URL = "https://api.openai.com/v1"
+# Also by region (eu.api.openai.com), and Azure's.
+_OPENAI_HOSTS = (".api.openai.com", ".openai.azure.com")
 _FINISH_REASONS = {
     "stop": FinishReason.STOP,
     "length": FinishReason.LENGTH,
@@ -55,7 +58,7 @@ class OpenAIAdapter(ProviderAdapter):
     def __init__(self, *, base_url: str = "", api_key: str = "", allow_private: bool = False) -> None:
         """Local servers often need no key. Raises ValueError for a bad URL or key."""
         headers = {"Authorization": f"Bearer {api_key}"} if api_key else {}
-        self._is_official = not base_url or base_url.rstrip("/") == DEFAULT_BASE_URL
+        self._is_openai = f".{urlsplit(base_url or DEFAULT_BASE_URL).hostname}".endswith(_OPENAI_HOSTS)
         self._endpoint = Endpoint(base_url or DEFAULT_BASE_URL, headers, secret=api_key, allow_private=allow_private)
 
     def complete(self, request: ModelRequest) -> Completion:
@@ -94,8 +97,8 @@ class OpenAIAdapter(ProviderAdapter):
 
     def _payload(self, request: ModelRequest) -> Json:
         payload = {name: value for name, value in request.parameters.items() if name not in _OWN_PARAMETERS}
-        if self._is_official and "max_tokens" in payload:
-            # OpenAI's reasoning models refuse the old name; its other models take both.
+        if self._is_openai and "max_tokens" in payload:
+            # OpenAI's reasoning models refuse the old name; other servers may know only this one.
             payload.setdefault("max_completion_tokens", payload.pop("max_tokens"))
         payload["model"] = request.model
         payload["messages"] = request.messages
