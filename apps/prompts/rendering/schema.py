@@ -101,15 +101,35 @@ def type_of(schema: Mapping[str, Any] | None, name: str) -> str:
 
 def check_values(schema: Mapping[str, Any], values: Mapping[str, Any]) -> None:
     """Raise VariablesError with one reason per dotted path of `variables`."""
-    try:
-        errors = _first(Draft202012Validator(dict(schema)).iter_errors(values))
-    except (ArithmeticError, RecursionError) as failure:
-        raise VariablesError("The values cannot be checked.", {"variables": str(failure)[:200]}) from failure
-    details: dict[str, str] = {}
-    for error in errors:
-        details.setdefault(".".join(["variables", *map(str, error.absolute_path)]), error.message[:300])
+    details = value_problems(schema, values, "variables")
     if details:
         raise VariablesError("The values do not fit the schema of the variables.", details)
+
+
+def value_problems(schema: Mapping[str, Any], value: Any, at: str) -> dict[str, str]:
+    """What does not fit a checked schema: dotted path, beginning with `at`, → one reason."""
+    try:
+        errors = _first(Draft202012Validator(dict(schema)).iter_errors(value))
+    except (ArithmeticError, RecursionError) as failure:
+        return {at: f"Cannot be checked: {failure}"[:200]}
+    details: dict[str, str] = {}
+    for error in errors:
+        for path, reason in _places(error):
+            details.setdefault(".".join([at, *map(str, error.absolute_path), *path]), reason[:300])
+    return details
+
+
+def _places(error: ValidationError) -> Iterator[tuple[tuple[str, ...], str]]:
+    """A property that is missing, or that must not be there, is named itself."""
+    if error.validator == "required":
+        yield from (
+            ((name,), "This field is required.") for name in error.validator_value if name not in error.instance
+        )
+    elif error.validator == "additionalProperties" and error.validator_value is False:
+        known = error.schema.get("properties", {})
+        yield from (((name,), "Unknown field.") for name in error.instance if name not in known)
+    else:
+        yield (), error.message
 
 
 def _first(errors: Iterator[ValidationError]) -> list[ValidationError]:
