@@ -134,7 +134,7 @@ class NodeCall:
 class Pinner(Protocol):
     """Finds, at publish, what a configuration refers to in the organization. `problem` notes what cannot be found.
 
-    `field` is the key in the node's configuration, for the problem's pointer.
+    `field` is where in the node's configuration, as in `NodeKind.check`.
     """
 
     organization_id: UUID
@@ -143,10 +143,12 @@ class Pinner(Protocol):
 
 
 class NodeKind(ABC):
-    """`config_schema` is the JSON Schema of `config`; in it `{"type": …}` may be left out where any value may stand."""
+    """`config_schema` is the JSON Schema of `config`. A container's body is `{"$ref": "#/$defs/body"}` in it."""
 
     kind: ClassVar[str]
     config_schema: ClassVar[dict[str, Any]]
+    # Keys of the configuration in which nothing is resolved: schemas, expressions, bodies.
+    literals: ClassVar[frozenset[str]] = frozenset()
     # Whether an attempt is noted before it runs: not worth it for what takes no time and has no effect.
     is_instant: ClassVar[bool] = False
 
@@ -155,17 +157,27 @@ class NodeKind(ABC):
         return (OK,)
 
     def check(self, config: Mapping[str, Json]) -> list[tuple[str, str, str]]:
-        """Beyond the schema, without the database: (code, message, key in config) of each problem."""
+        """Beyond the schema, without the database: (code, message, where) of each problem.
+
+        `where` is a JSON pointer within the configuration, without its first slash: `cases/0/expr`.
+        """
         return []
 
     def pin(self, config: Mapping[str, Json], pinner: Pinner) -> dict[str, Json]:
         """What is found of the organization, plain JSON; problems go to the pinner."""
         return {}
 
-    def is_ready(self, incoming: Sequence[Incoming]) -> bool:
-        """Whether it runs, once all before it have ended; else it is skipped."""
+    def is_ready(self, config: Mapping[str, Json], incoming: Sequence[Incoming]) -> bool:
+        """Whether it runs, once all before it have ended; else it is skipped. Starts are not asked."""
         return any(one.is_active for one in incoming)
 
     @abstractmethod
     def run(self, call: NodeCall) -> Result:
         """Raises NodeFailure, Waiting."""
+
+
+class ContainerKind(NodeKind):
+    """Runs a body, or another workflow. That is the engine's work: it never calls `run`."""
+
+    def run(self, call: NodeCall) -> Result:
+        raise TypeError(f"the engine runs what is in a {self.kind}")
