@@ -121,19 +121,15 @@ def value_problems(schema: Mapping[str, Any], value: Any, at: str) -> dict[str, 
 
 def _places(error: ValidationError) -> Iterator[tuple[tuple[str, ...], str]]:
     """A property that is missing, or that must not be there, is named itself."""
+    said: Any = error.validator_value
+    schema: Any = error.schema
     if error.validator == "required":
-        yield from (
-            ((name,), "This field is required.") for name in error.validator_value if name not in error.instance
-        )
-    elif error.validator == "additionalProperties" and error.validator_value is False:
-        known = error.schema.get("properties", {})
+        yield from (((name,), "This field is required.") for name in said if name not in error.instance)
+    elif error.validator == "additionalProperties" and said is False:
+        known = schema.get("properties", {})
         yield from (((name,), "Unknown field.") for name in error.instance if name not in known)
     else:
         yield (), error.message
-
-
-def _first(errors: Iterator[ValidationError]) -> list[ValidationError]:
-    return [error for error, _ in zip(errors, range(MAX_ERRORS), strict=False)]
 
 
 def _refuse(path: str, reason: str) -> SchemaError:

@@ -1,7 +1,8 @@
 """Everything that writes prompts."""
 
+from apps.prompts.labelling import ANY_VERSION
 from apps.prompts.services.definition import DEFAULTS, Definition, check_definition, definition_of
-from apps.prompts.services.labels import ANY_VERSION, remove_label, set_label
+from apps.prompts.services.labels import remove_label, set_label
 from apps.prompts.services.prompts import (
     create_prompt,
     delete_prompt,

@@ -1,6 +1,6 @@
-"""One label of one prompt; the object in the path is the prompt."""
+"""One label of one owner (a prompt, a workflow); the object in the path is the owner."""
 
-from typing import Any, cast
+from typing import Any, ClassVar, cast
 
 from django.db import transaction
 from django.http import Http404
@@ -9,18 +9,15 @@ from rest_framework.exceptions import ValidationError
 from rest_framework.request import Request
 from rest_framework.response import Response
 
-from apps.organizations.models import Organization
 from apps.prompts import serializers as shapes
 from apps.prompts import services
-from apps.prompts.models import LABEL, LABEL_LENGTH, LABEL_PATTERN, Prompt, PromptLabelEvent, PromptVersion, is_label
+from apps.prompts.labelling import ANY_VERSION, label_of, noun_of
+from apps.prompts.models import LABEL, LABEL_LENGTH, LABEL_PATTERN, Prompt, is_label
 from apps.prompts.serializers import MAX_VERSION
 from apps.users.tenancy import TenantViewSet
 from everquant.api.conditional import etag_of, require_match
 from everquant.api.errors import NotFound, PreconditionFailed
 from everquant.api.pagination import integer_parameter
-
-HISTORY_LENGTH = 100
-
 
 _LABEL = OpenApiParameter(
     "label", {"type": "string", "maxLength": LABEL_LENGTH, "pattern": f"^{LABEL_PATTERN}$"}, OpenApiParameter.PATH
@@ -28,13 +25,20 @@ _LABEL = OpenApiParameter(
 
 
 @extend_schema(parameters=[_LABEL])
-class PromptLabelViewSet(TenantViewSet):
-    queryset = Prompt.objects.all()
+class LabelViewSet(TenantViewSet):
+    """A subclass declares `queryset`, `permissions` and who may move protected labels, and moves them."""
+
+    protection: ClassVar[str]
     serializer_class = shapes.LabelSerializer
-    permissions = {"retrieve": "prompts:read", "update": "prompts:update", "destroy": "prompts:update"}
     further_errors = {"update": (409,), "destroy": (409,)}
     query_parameters = {"destroy": frozenset({"expected_version"})}
     input_serializer_classes = {"update": shapes.SetLabelSerializer}
+
+    def move(self, owner: Any, **options: Any) -> None:
+        raise NotImplementedError
+
+    def remove(self, owner: Any, **options: Any) -> None:
+        raise NotImplementedError
 
     def refine(self, queryset: Any) -> Any:
         return queryset.alive()
@@ -63,17 +67,17 @@ class PromptLabelViewSet(TenantViewSet):
     def update(self, request: Request, label: str, **kwargs: Any) -> Response:
         """Point the label at a version."""
         data = self.validated()
-        prompt = self.get_object_for_write()
-        services.set_label(
-            prompt=prompt,
+        owner = self.get_object_for_write()
+        self.move(
+            owner,
             name=_checked(label),
-            version=_version(prompt, data["version"]),
+            version=_version(owner, data["version"]),
             moved_by=cast("Any", request.user),
-            may_move_protected=self.principal.can("prompts:protect"),
-            expected_version=data.get("expected_version", services.ANY_VERSION),
+            may_move_protected=self.principal.can(self.protection),
+            expected_version=data.get("expected_version", ANY_VERSION),
             reason=data["reason"],
         )
-        return self.answer(label_of(prompt, label))
+        return self.answer(label_of(owner, label))
 
     @extend_schema(
         parameters=[
@@ -87,36 +91,26 @@ class PromptLabelViewSet(TenantViewSet):
     @transaction.atomic
     def destroy(self, request: Request, label: str, **kwargs: Any) -> Response:
         """Take the label away. Its history stays."""
-        services.remove_label(
-            prompt=self.get_object_for_write(),
+        self.remove(
+            self.get_object_for_write(),
             name=_checked(label),
             removed_by=cast("Any", request.user),
-            may_move_protected=self.principal.can("prompts:protect"),
-            expected_version=integer_parameter(request, "expected_version", services.ANY_VERSION, MAX_VERSION),
+            may_move_protected=self.principal.can(self.protection),
+            expected_version=integer_parameter(request, "expected_version", ANY_VERSION, MAX_VERSION),
         )
         return Response(status=204)
 
 
-def label_of(prompt: Prompt, name: str) -> dict[str, Any] | None:
-    """A label as it is read, or None when it was never set; three queries."""
-    version = prompt.label_set.filter(name=name).values_list("version__version_number", flat=True).first()
-    events = PromptLabelEvent.objects.filter(prompt=prompt, name=name).values(
-        "from_version__version_number", "to_version__version_number", "reason", "created_by_id", "created_at"
-    )[:HISTORY_LENGTH]
-    history = [
-        {
-            "from_version": event["from_version__version_number"],
-            "to_version": event["to_version__version_number"],
-            "reason": event["reason"],
-            "created_by": event["created_by_id"],
-            "created_at": event["created_at"],
-        }
-        for event in events
-    ]
-    if version is None and not history:
-        return None
-    protected = Organization.objects.values_list("protected_labels", flat=True).get(pk=prompt.organization_id)
-    return {"name": name, "version": version, "is_protected": name in protected, "history": history}
+class PromptLabelViewSet(LabelViewSet):
+    queryset = Prompt.objects.all()
+    permissions = {"retrieve": "prompts:read", "update": "prompts:update", "destroy": "prompts:update"}
+    protection = "prompts:protect"
+
+    def move(self, owner: Any, **options: Any) -> None:
+        services.set_label(prompt=owner, **options)
+
+    def remove(self, owner: Any, **options: Any) -> None:
+        services.remove_label(prompt=owner, **options)
 
 
 def _checked(label: str) -> str:
@@ -125,8 +119,9 @@ def _checked(label: str) -> str:
     return label
 
 
-def _version(prompt: Prompt, number: int) -> PromptVersion:
+def _version(owner: Any, number: int) -> Any:
     try:
-        return PromptVersion.objects.get(prompt=prompt, version_number=number)
-    except PromptVersion.DoesNotExist:
-        raise NotFound(f"The prompt has no version {number}.", details={"version": "No such version."}) from None
+        return owner.versions.get(version_number=number)
+    except owner.versions.model.DoesNotExist:
+        message = f"The {noun_of(owner)} has no version {number}."
+        raise NotFound(message, details={"version": "No such version."}) from None
