@@ -88,6 +88,8 @@ class Environment(BaseSettings):
     structured_output_repairs: int = Field(default=1, ge=0, le=1)
     execution_lease: float = Field(default=45, ge=1)
     queue_runners: int = Field(default=64, ge=1)
+    workflow_runs_per_organization: int = Field(default=100, ge=1)
+    workflow_checkpoints_kept_s: float = Field(default=86_400, ge=0)
     on_disconnect: Literal["finish", "cancel"] = "finish"
     max_batch_bytes: int = Field(default=32 * 1024 * 1024, ge=1024)
     budget_default_output_tokens: int = Field(default=4096, ge=1)

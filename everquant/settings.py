@@ -301,6 +301,8 @@ STRUCTURED_OUTPUT_REPAIRS = ENV.structured_output_repairs
 LEASE_S = ENV.execution_lease
 LEASE_RENEW_S = LEASE_S / 4.5
 QUEUE_RUNNERS = ENV.queue_runners
+WORKFLOW_RUNS_PER_ORGANIZATION = ENV.workflow_runs_per_organization
+WORKFLOW_CHECKPOINTS_KEPT_S = ENV.workflow_checkpoints_kept_s
 ON_DISCONNECT = ENV.on_disconnect
 # What may be larger than MAX_BODY_BYTES, by path.
 LARGER_BODIES = {"/api/v1/executions/batch": ENV.max_batch_bytes}

@@ -9,6 +9,7 @@ from apps.organizations.models.organizations import (
 from apps.organizations.models.webhooks import (
     DeliveryStatus,
     EventType,
+    SigningSecrets,
     WebhookAttempt,
     WebhookDelivery,
     WebhookDeliveryQuerySet,
@@ -21,6 +22,7 @@ __all__ = [
     "DeliveryStatus",
     "EventType",
     "Organization",
+    "SigningSecrets",
     "SoftDeleteTenantModel",
     "SoftDeleteTenantQuerySet",
     "TenantModel",

@@ -31,7 +31,39 @@ class EventType(models.TextChoices):
     EXECUTION_CANCELLED = "execution.cancelled"
     BATCH_COMPLETED = "batch.completed"
     BUDGET_ALERT = "budget.alert"
+    WORKFLOW_RUN_COMPLETED = "workflow_run.completed"
+    WORKFLOW_RUN_FAILED = "workflow_run.failed"
+    WORKFLOW_RUN_CANCELLED = "workflow_run.cancelled"
+    APPROVAL_REQUESTED = "approval.requested"
     WEBHOOK_TEST = "webhook.test"
+
+
+class SigningSecrets(models.Model):
+    """A secret that signs, and for a while the one before it. Both are stored encrypted."""
+
+    encrypted_secret = models.BinaryField(editable=False)
+    previous_encrypted_secret = models.BinaryField(null=True, editable=False)
+    previous_secret_expires_at = models.DateTimeField(null=True, blank=True, editable=False)
+
+    class Meta:
+        abstract = True
+
+    def set_secret(self, secret: str) -> None:
+        """Of this object only, until it is saved."""
+        self.encrypted_secret = encrypt(secret)
+
+    def replace_secret(self, secret: str, now: datetime) -> None:
+        """The old secret signs beside the new one for a day; one that was older still ends at once."""
+        self.previous_encrypted_secret = self.encrypted_secret
+        self.previous_secret_expires_at = now + SECRET_OVERLAP
+        self.set_secret(secret)
+
+    def reveal_secrets(self, now: datetime) -> list[str]:
+        """Those that sign now, the newest first; raises DecryptionError."""
+        sealed = [self.encrypted_secret]
+        if self.previous_encrypted_secret is not None and self.previous_secret_expires_at > now:  # type: ignore[operator]  # by constraint
+            sealed.append(self.previous_encrypted_secret)
+        return [decrypt(secret).decode() for secret in sealed]
 
 
 class WebhookEndpointQuerySet(SoftDeleteTenantQuerySet):  # type: ignore[override]  # as_manager()
@@ -39,7 +71,7 @@ class WebhookEndpointQuerySet(SoftDeleteTenantQuerySet):  # type: ignore[overrid
         return self.filter(deleted_at__isnull=True, is_active=True)
 
 
-class WebhookEndpoint(SoftDeleteTenantModel):
+class WebhookEndpoint(SigningSecrets, SoftDeleteTenantModel):
     """A URL that is sent the events it asks for, signed with its secret.
 
     `failing_since` is the first failure after the last success. `disabled_reason` says why deliveries ended by
@@ -49,9 +81,6 @@ class WebhookEndpoint(SoftDeleteTenantModel):
     name = models.CharField(max_length=100)
     url = models.CharField(max_length=500)
     event_types = ArrayField(models.CharField(max_length=64, choices=EventType.choices))
-    encrypted_secret = models.BinaryField(editable=False)
-    previous_encrypted_secret = models.BinaryField(null=True, editable=False)
-    previous_secret_expires_at = models.DateTimeField(null=True, blank=True, editable=False)
     is_active = models.BooleanField(default=True)
     disabled_reason = models.CharField(max_length=REASON_LENGTH, blank=True, editable=False)
     failing_since = models.DateTimeField(null=True, blank=True, editable=False)
@@ -79,23 +108,6 @@ class WebhookEndpoint(SoftDeleteTenantModel):
 
     def __str__(self) -> str:
         return self.name
-
-    def set_secret(self, secret: str) -> None:
-        """Of this object only, until it is saved."""
-        self.encrypted_secret = encrypt(secret)
-
-    def replace_secret(self, secret: str, now: datetime) -> None:
-        """The old secret signs beside the new one for a day; one that was older still ends at once."""
-        self.previous_encrypted_secret = self.encrypted_secret
-        self.previous_secret_expires_at = now + SECRET_OVERLAP
-        self.set_secret(secret)
-
-    def reveal_secrets(self, now: datetime) -> list[str]:
-        """Those that sign now, the newest first; raises DecryptionError."""
-        sealed = [self.encrypted_secret]
-        if self.previous_encrypted_secret is not None and self.previous_secret_expires_at > now:  # type: ignore[operator]  # by constraint
-            sealed.append(self.previous_encrypted_secret)
-        return [decrypt(secret).decode() for secret in sealed]
 
     def disable(self, reason: str) -> None:
         """Nothing is sent any more until a person activates it again."""

@@ -1,0 +1,220 @@
+"""Runs that are to be worked at: the rows are the queue, and jobs empty it.
+
+Whoever makes a run ready calls a worker in the same transaction. Which run is next is decided when a worker is free:
+of the organizations below their limit the one with the fewest running runs goes first, and of its runs the oldest
+whose workflow is below its own. A run whose worker died counts as ready when its lease is over.
+"""
+
+from typing import Any
+from uuid import UUID
+
+from django.conf import settings
+from django.db import connection, transaction
+from django.db.models import F
+from django.utils import timezone
+from procrastinate.contrib.django import app
+
+from apps.executions.orchestrator.leases import lease_end
+from apps.workflows.engine import events
+from apps.workflows.models import RunSource, RunStatus, Workflow, WorkflowRun, WorkflowVersion
+
+TASK = "workflows.run_next"
+QUEUE = "workflows"
+
+# Counting and taking are one for all workers, so that the limits hold exactly.
+_LOCK = "SELECT pg_advisory_xact_lock(hashtext('workflows.queue'))"
+_NEXT = """
+WITH RECURSIVE ready AS (
+    (SELECT organization_id FROM workflows_workflowrun WHERE status = 'queued' ORDER BY organization_id LIMIT 1)
+    UNION ALL
+    SELECT (SELECT organization_id FROM workflows_workflowrun
+            WHERE status = 'queued' AND organization_id > ready.organization_id ORDER BY organization_id LIMIT 1)
+    FROM ready WHERE ready.organization_id IS NOT NULL
+),
+busy AS (
+    SELECT organization_id, workflow_id, count(*) AS runs FROM workflows_workflowrun
+    WHERE status = 'running' AND lease_expires_at >= %(now)s GROUP BY organization_id, workflow_id
+),
+turn AS (
+    SELECT ready.organization_id, coalesce((SELECT sum(runs) FROM busy WHERE busy.organization_id
+        = ready.organization_id), 0) AS runs FROM ready WHERE ready.organization_id IS NOT NULL
+)
+SELECT oldest.id FROM turn, LATERAL (
+    SELECT run.id, run.queued_at FROM workflows_workflowrun run JOIN workflows_workflow w ON w.id = run.workflow_id
+    LEFT JOIN busy ON busy.workflow_id = w.id
+    WHERE run.organization_id = turn.organization_id AND run.status = 'queued'
+    AND (w.max_concurrent_runs IS NULL OR coalesce(busy.runs, 0) < w.max_concurrent_runs)
+    ORDER BY run.queued_at, run.id LIMIT 1
+) oldest
+WHERE turn.runs < %(limit)s ORDER BY turn.runs, oldest.queued_at, oldest.id LIMIT 1
+"""
+
+
+def start_run(
+    *,
+    workflow: Workflow,
+    version: WorkflowVersion,
+    inputs: dict[str, Any],
+    source: RunSource = RunSource.API,
+    created_by_id: UUID | None = None,
+    api_key_id: UUID | None = None,
+    metadata: dict[str, Any] | None = None,
+    schedule_id: UUID | None = None,
+    trigger_id: UUID | None = None,
+    origin: WorkflowRun | None = None,
+    origin_node: str = "",
+) -> WorkflowRun:
+    """A queued run with its first event and a job that comes for it; inputs are as the caller has checked them."""
+    with transaction.atomic():
+        run: WorkflowRun = WorkflowRun.objects.create(
+            organization_id=workflow.organization_id,
+            workflow=workflow,
+            version=version,
+            version_number=version.version_number,
+            inputs=inputs,
+            source=source,
+            created_by_id=created_by_id,
+            api_key_id=api_key_id,
+            metadata=metadata or {},
+            schedule_id=schedule_id,
+            trigger_id=trigger_id,
+            origin=origin,
+            origin_node=origin_node,
+        )
+        run.last_event = events.append(run.id, [("run.queued", {})])
+        call_workers()
+    return run
+
+
+def call_workers(runs: int = 1) -> None:
+    """Have jobs come for so many ready runs; in the transaction that makes them ready."""
+    app.configure_task(TASK, queue=QUEUE).batch_defer(*[{} for _ in range(runs)])
+
+
+def wake(run_id: UUID) -> bool:
+    """Have a waiting run go on, in the transaction of what it waited for. False when it has ended.
+
+    One that a worker has at this moment is looked at again when the worker is through with it.
+    """
+    run = WorkflowRun.objects.select_for_update(of=("self",)).only("status").get(id=run_id)
+    if run.is_finished:
+        return False
+    if run.status == RunStatus.WAITING:
+        WorkflowRun.objects.filter(id=run_id).update(status=RunStatus.QUEUED, queued_at=timezone.now(), wake_at=None)
+        events.append(run_id, [("run.resumed", {})])
+        call_workers()
+    else:
+        WorkflowRun.objects.filter(id=run_id).update(wake_at=timezone.now())
+    return True
+
+
+def take() -> WorkflowRun | None:
+    """The next run, running from now on under a new fence; committed. None when none is ready or all limits are met."""
+    with transaction.atomic():
+        with connection.cursor() as cursor:
+            cursor.execute(_LOCK)
+            now = timezone.now()
+            run_id = _abandoned(cursor, now)
+            if run_id is None:
+                cursor.execute(_NEXT, {"now": now, "limit": settings.WORKFLOW_RUNS_PER_ORGANIZATION})
+                row = cursor.fetchone()
+                run_id = row[0] if row else None
+        if run_id is None:
+            return None
+        return _take(run_id)
+
+
+def _abandoned(cursor: Any, now: Any) -> UUID | None:
+    cursor.execute(
+        "SELECT id FROM workflows_workflowrun WHERE status = 'running' AND lease_expires_at < %s "
+        "ORDER BY lease_expires_at LIMIT 1 FOR UPDATE SKIP LOCKED",
+        [now],
+    )
+    row = cursor.fetchone()
+    return row[0] if row else None
+
+
+def _take(run_id: UUID) -> WorkflowRun | None:
+    now = timezone.now()
+    run: WorkflowRun | None = WorkflowRun.objects.select_related("version", "workflow").filter(id=run_id).first()
+    if run is None:
+        return None
+    run.started_at = run.started_at or now
+    WorkflowRun.objects.filter(id=run_id).update(
+        status=RunStatus.RUNNING,
+        fence=F("fence") + 1,
+        started_at=run.started_at,
+        lease_expires_at=lease_end(),
+        wake_at=None,
+    )
+    run.fence += 1
+    run.status = RunStatus.RUNNING
+    if run.fence == 1:
+        events.append(run_id, [("run.started", {})], fence=run.fence)
+    return run
+
+
+def hand_back(run: WorkflowRun, *, active_ms: int) -> bool:
+    """A run that this worker has no time for any more is ready for another. False when it is no longer ours."""
+    with transaction.atomic():
+        changed = _ours(run).update(
+            status=RunStatus.QUEUED, lease_expires_at=None, active_ms=F("active_ms") + active_ms
+        )
+        if changed:
+            call_workers()
+    return bool(changed)
+
+
+def let_wait(run: WorkflowRun, *, wake_at: Any, active_ms: int) -> bool:
+    """It waits until `wake_at` (None: until woken); it is ready again at once if it was woken meanwhile.
+
+    False when it is no longer ours.
+    """
+    with transaction.atomic():
+        current = _ours(run).select_for_update().first()
+        if current is None:
+            return False
+        if current.wake_at is not None:
+            return hand_back(run, active_ms=active_ms)
+        _ours(run).update(
+            status=RunStatus.WAITING, wake_at=wake_at, lease_expires_at=None, active_ms=F("active_ms") + active_ms
+        )
+        events.append(run.id, [("run.waiting", {"wake_at": wake_at})])
+        call_for_ready()
+    return True
+
+
+def _ours(run: WorkflowRun) -> Any:
+    return WorkflowRun.objects.filter(id=run.id, fence=run.fence, status=RunStatus.RUNNING)
+
+
+def call_for_ready() -> None:
+    """A job for a run that a limit has held back, if there is one: a place has become free."""
+    if WorkflowRun.objects.filter(status=RunStatus.QUEUED).exists():
+        call_workers()
+
+
+def wake_due(now: Any = None) -> int:
+    """Have runs go on whose time has come; gives how many."""
+    due = WorkflowRun.objects.filter(status=RunStatus.WAITING, wake_at__lte=now or timezone.now())
+    count = 0
+    for run_id in list(due.order_by("wake_at").values_list("id", flat=True)[:1000]):
+        with transaction.atomic():
+            count += wake(run_id)
+    return count
+
+
+def call_missing_workers() -> int:
+    """Jobs for ready runs that have none; gives how many.
+
+    A worker that ended without a word leaves its runs to the next one here, LEASE_S after its last sign of life.
+    """
+    ready = WorkflowRun.objects.filter(status=RunStatus.QUEUED).count() + WorkflowRun.objects.abandoned().count()
+    with connection.cursor() as cursor:
+        cursor.execute(
+            "SELECT count(*) FROM procrastinate_jobs WHERE task_name = %s AND status IN ('todo', 'doing')", [TASK]
+        )
+        missing = min(ready, settings.QUEUE_RUNNERS) - int(cursor.fetchone()[0])
+    if missing > 0:
+        call_workers(missing)
+    return max(0, missing)

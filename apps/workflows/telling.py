@@ -1,0 +1,42 @@
+"""Webhooks of runs and approvals; in the transaction of what happened."""
+
+from apps.organizations.webhooks import emit
+from apps.workflows.models import Approval, RunStatus, WorkflowRun
+
+EVENTS = {
+    RunStatus.SUCCEEDED: "workflow_run.completed",
+    RunStatus.FAILED: "workflow_run.failed",
+    RunStatus.TIMED_OUT: "workflow_run.failed",
+    RunStatus.CANCELLED: "workflow_run.cancelled",
+}
+
+
+def tell_of_end(run: WorkflowRun) -> None:
+    error = {"code": run.error_code, "message": run.error_message, "path": run.error_path} if run.error_code else None
+    data = {
+        "id": run.id,
+        "workflow_id": run.workflow_id,
+        "version_number": run.version_number,
+        "status": run.status,
+        "source": run.source,
+        "outputs": run.outputs,
+        "error": error,
+        "cost_usd": f"{run.cost_usd:f}",
+        "metadata": run.metadata,
+        "created_at": run.created_at,
+        "finished_at": run.finished_at,
+    }
+    emit(organization_id=run.organization_id, event=EVENTS[RunStatus(run.status)], data=data)
+
+
+def tell_of_request(approval: Approval) -> None:
+    data = {
+        "id": approval.id,
+        "run_id": approval.run_id,
+        "path": approval.path,
+        "title": approval.title,
+        "message": approval.message,
+        "assignees": approval.assignees,
+        "expires_at": approval.expires_at,
+    }
+    emit(organization_id=approval.organization_id, event="approval.requested", data=data)
