@@ -11,6 +11,7 @@ from apps.workflows.models.runs import (
     WorkflowRunQuerySet,
     WorkflowStep,
 )
+from apps.workflows.models.starters import Missed, Overlap, WorkflowSchedule, WorkflowTrigger
 from apps.workflows.models.workflows import (
     Workflow,
     WorkflowLabel,
@@ -24,6 +25,8 @@ __all__ = [
     "TERMINAL",
     "Approval",
     "ApprovalStatus",
+    "Missed",
+    "Overlap",
     "RunEvent",
     "RunSource",
     "RunStatus",
@@ -34,6 +37,8 @@ __all__ = [
     "WorkflowQuerySet",
     "WorkflowRun",
     "WorkflowRunQuerySet",
+    "WorkflowSchedule",
     "WorkflowStep",
+    "WorkflowTrigger",
     "WorkflowVersion",
 ]

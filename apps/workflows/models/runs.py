@@ -143,6 +143,11 @@ class WorkflowRun(TenantModel):
             ),
             models.Index(fields=["wake_at"], name="workflows_run_wakes", condition=Q(status=RunStatus.WAITING)),
             models.Index(fields=["finished_at"], name="workflows_run_checkpoints", condition=Q(has_checkpoints=True)),
+            models.Index(
+                fields=["schedule_id"],
+                name="workflows_run_of_schedule",
+                condition=Q(schedule_id__isnull=False, status__in=[status.value for status in LIVE]),
+            ),
         ]
 
     def __str__(self) -> str:
