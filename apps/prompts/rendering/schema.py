@@ -3,7 +3,7 @@
 import json
 import re
 from collections.abc import Iterator, Mapping
-from typing import Any
+from typing import Any, cast
 
 from jsonschema import Draft202012Validator
 from jsonschema.exceptions import SchemaError as StockSchemaError
@@ -121,15 +121,19 @@ def value_problems(schema: Mapping[str, Any], value: Any, at: str) -> dict[str, 
 
 def _places(error: ValidationError) -> Iterator[tuple[tuple[str, ...], str]]:
     """A property that is missing, or that must not be there, is named itself."""
-    said: Any = error.validator_value
-    schema: Any = error.schema
+    stated = cast("Any", error)
     if error.validator == "required":
-        yield from (((name,), "This field is required.") for name in said if name not in error.instance)
-    elif error.validator == "additionalProperties" and said is False:
-        known = schema.get("properties", {})
-        yield from (((name,), "Unknown field.") for name in error.instance if name not in known)
+        missing = (name for name in stated.validator_value if name not in stated.instance)
+        yield from (((name,), "This field is required.") for name in missing)
+    elif error.validator == "additionalProperties" and stated.validator_value is False:
+        known = stated.schema.get("properties", {})
+        yield from (((name,), "Unknown field.") for name in stated.instance if name not in known)
     else:
         yield (), error.message
+
+
+def _first(errors: Iterator[ValidationError]) -> list[ValidationError]:
+    return [error for error, _ in zip(errors, range(MAX_ERRORS), strict=False)]
 
 
 def _refuse(path: str, reason: str) -> SchemaError:
