@@ -79,6 +79,13 @@ class States(RuleBasedStateMachine):
             self._end(Status.CANCELLED)
 
     @rule()
+    def be_handed_back(self) -> None:
+        may_be = self.status == Status.RUNNING and not self.is_cancel_wished
+        assert self.execution.hand_back(attempt_count=1) is may_be
+        if may_be:
+            self.status = Status.QUEUED
+
+    @rule()
     def sweep_while_it_lives(self) -> None:
         assert fail_interrupted() == 0
 
@@ -107,7 +114,7 @@ class States(RuleBasedStateMachine):
             self.outer.__exit__(None, None, None)
 
 
-def test_only_forward_and_one_end(organization):
+def test_forward_but_for_one_step_and_one_end(organization):
     assert connection.in_atomic_block
     machine = type("OfThisOrganization", (States,), {"organization": organization})
     run_state_machine_as_test(

@@ -1,4 +1,4 @@
-"""Only forward, each end once; and what the database itself refuses."""
+"""Only forward but for one step, each end once; and what the database itself refuses."""
 
 import pytest
 from django.db import IntegrityError, transaction
@@ -24,6 +24,7 @@ def stored(organization, status, **values) -> Execution:
 
 
 MOVES = {
+    Status.QUEUED: lambda execution: execution.hand_back(attempt_count=0),
     Status.RUNNING: lambda execution: execution.start(lease_expires_at=timezone.now()),
     Status.FAILED: lambda execution: execution.fail(code="INTERRUPTED", message="It ended."),
     Status.CANCELLED: lambda execution: execution.cancel(),
@@ -47,6 +48,13 @@ def test_of_two_ends_one_is_written(organization):
     assert not other.fail(code="INTERRUPTED", message="")
     other.refresh_from_db()
     assert (other.status, other.error_code) == (Status.CANCELLED, "")
+
+
+def test_what_is_to_be_cancelled_is_not_handed_back(organization):
+    execution = stored(organization, Status.RUNNING, cancel_requested_at=timezone.now())
+    assert not execution.hand_back(attempt_count=1)
+    execution.refresh_from_db()
+    assert (execution.status, execution.attempt_count) == (Status.RUNNING, 0)
 
 
 @pytest.mark.parametrize(

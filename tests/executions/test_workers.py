@@ -12,7 +12,7 @@ from django.utils import timezone
 from procrastinate.contrib.django import app
 from procrastinate.contrib.django.models import ProcrastinateJob, ProcrastinateWorker
 
-from apps.executions.models import INTERRUPTED, Execution, Status
+from apps.executions.models import INTERRUPTED, Execution, ExecutionEvent, Status
 from apps.executions.sweeping import sweep_up
 from tests.executions.conftest import EXECUTIONS, PROMPTS
 from tests.executions.test_processes import environment
@@ -78,13 +78,34 @@ def test_a_call_that_outlasts_the_drain_is_recorded_as_interrupted(start, queue,
     make_model(is_default=True)
     execution_id = queue(make_prompt(), stream=True)
     worker = start(WORKER_DRAIN_S="0.5")
-    upstream.wait_for(lambda server: server.request_count == 1, timeout_s=20)
+    wait_until(ExecutionEvent.objects.exists, "some of the answer is stored")
     worker.send_signal(signal.SIGTERM)
     worker.wait(30)
     row = Execution.objects.select_related("payload").get(id=execution_id)
     assert (row.status, row.error_code, row.is_usage_estimated) == (Status.FAILED, INTERRUPTED, True)
     assert row.payload.output.startswith("word word")
     assert row.cost_usd > 0
+
+
+def test_a_call_that_outlasts_the_drain_without_an_answer_is_handed_back(
+    start, editor, make_model, make_prompt, upstream
+):
+    upstream.script([Behaviour(delay_s=60)])
+    make_model(is_default=True)
+    body = {"prompt_id": make_prompt()["id"], "rows": [{"variables": {"name": name}} for name in ("Ada", "Bob")]}
+    batch = editor.client.post(f"{EXECUTIONS}/batch", body).json()["data"]
+    worker = start(concurrency=2, WORKER_DRAIN_S="0.5")
+    upstream.wait_for(lambda server: server.request_count == 1, timeout_s=20)
+    worker.send_signal(signal.SIGTERM)
+    assert worker.wait(30) == 0
+    row = Execution.objects.get(batch_row=0)
+    assert (row.status, row.attempts.get().error_code) == (Status.QUEUED, INTERRUPTED)
+    assert editor.client.get(f"{EXECUTIONS}/batches/{batch['id']}").json()["data"]["counts"]["queued"] == 2
+
+    start(concurrency=2)
+    wait_until(lambda: Execution.objects.filter(status=Status.SUCCEEDED).count() == 2, "the next worker goes on")
+    keys = [request.headers["idempotency-key"] for request in upstream.requests]
+    assert (keys.count(str(row.id)), len(keys)) == (2, 3)
 
 
 def test_killed_in_the_middle_nothing_is_lost(start, queue, make_model, make_prompt, upstream):

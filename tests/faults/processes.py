@@ -89,6 +89,28 @@ def worker_drained(stack: Stack) -> str:
     return f"what ran was finished, {handed_back} rows stayed queued and went on with the next worker"
 
 
+@fault("SIGTERM of a worker whose calls outlast the drain")
+def worker_drained_in_vain(stack: Stack) -> str:
+    """Rows that wait for an answer are handed back; a stream that has begun is kept as far as it came."""
+    prompt = _budgeted(stack)
+    stack.stop_workers()
+    stack.start_worker(WORKER_DRAIN_S="1")
+    stack.upstream.answer_always(Behaviour(delay_s=60))
+    batch = _batch(stack, prompt)
+    until(lambda: stack.upstream.request_count >= 20, "rows wait for their answers")
+    stack.stop_workers()
+    stack.upstream.reset()
+    states = _states(stack, prompt)
+    assert states == {"queued": ROWS}, states
+    tried = stack.scalar("SELECT count(*) FROM executions_executionattempt WHERE error_code = 'INTERRUPTED'")
+    stack.start_worker()
+    stack.settle()
+    assert _states(stack, prompt) == {"succeeded": ROWS}, _states(stack, prompt)
+    counts = stack.data("GET", f"/executions/batches/{batch['id']}")["counts"]
+    assert counts["succeeded"] == ROWS, counts
+    return f"{tried} calls were stopped and handed back, and all {ROWS} rows succeeded with the next worker"
+
+
 @fault("PostgreSQL restarts under calls, streams and a batch")
 def database_restarted(stack: Stack) -> str:
     return _database_gone(stack, signal.SIGINT)

@@ -91,12 +91,12 @@ class Stack:
         command = [sys.executable, "manage.py", *arguments]
         subprocess.run(command, cwd=ROOT, env=self.environment, check=True, stdout=SILENT, stderr=SILENT)
 
-    def _spawn(self, *arguments: str) -> subprocess.Popen[bytes]:
+    def _spawn(self, *arguments: str, **variables: str) -> subprocess.Popen[bytes]:
         with self.log_path.open("ab") as log:
             return subprocess.Popen(
                 [sys.executable, "manage.py", *arguments],
                 cwd=ROOT,
-                env=self.environment,
+                env={**self.environment, **variables},
                 stdout=log,
                 stderr=log,
                 start_new_session=True,
@@ -106,9 +106,9 @@ class Stack:
         self.webs.append(self._spawn("web", "--port", str(self.port)))
         until(self.is_up, "web answers")
 
-    def start_worker(self) -> None:
+    def start_worker(self, **variables: str) -> None:
         known = self.scalar("SELECT coalesce(max(id), 0) FROM procrastinate_workers")
-        self.workers.append(self._spawn("worker"))
+        self.workers.append(self._spawn("worker", **variables))
         until(lambda: self.scalar("SELECT coalesce(max(id), 0) FROM procrastinate_workers") > known, "worker is there")
 
     def is_up(self) -> bool:

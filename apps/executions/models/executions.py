@@ -42,7 +42,7 @@ class Source(models.TextChoices):
 TERMINAL = (Status.SUCCEEDED, Status.FAILED, Status.CANCELLED)
 TRANSITIONS: dict[str, tuple[Status, ...]] = {
     Status.QUEUED: (Status.RUNNING, Status.FAILED, Status.CANCELLED),
-    Status.RUNNING: TERMINAL,
+    Status.RUNNING: (*TERMINAL, Status.QUEUED),
 }
 _IS_TERMINAL = Q(status__in=[status.value for status in TERMINAL])
 
@@ -183,10 +183,21 @@ class Execution(models.Model):
     def cancel(self) -> bool:
         return self._move_to(Status.CANCELLED, finished_at=timezone.now())
 
-    def _move_to(self, status: Status, **changes: Any) -> bool:
+    def hand_back(self, *, attempt_count: int) -> bool:
+        """Of a worker that ends to the next one, before anything has come; not what was to be cancelled."""
+        return self._move_to(
+            Status.QUEUED,
+            Q(cancel_requested_at__isnull=True),
+            started_at=None,
+            lease_expires_at=None,
+            attempt_count=attempt_count,
+        )
+
+    def _move_to(self, status: Status, *conditions: Q, **changes: Any) -> bool:
         """Whether the stored row was in a state from which this one is reached; else nothing is written."""
         sources = [source for source, targets in TRANSITIONS.items() if status in targets]
-        changed = Execution.objects.filter(id=self.id, status__in=sources).update(status=status, **changes)
+        row = Execution.objects.filter(*conditions, id=self.id, status__in=sources)
+        changed = row.update(status=status, **changes)
         if changed:
             for name, value in {"status": status, **changes}.items():
                 setattr(self, name, value)

@@ -5,7 +5,7 @@ from uuid import UUID
 
 import structlog
 
-from apps.executions.models import Execution, ExecutionPayload
+from apps.executions.models import Execution, ExecutionPayload, Status
 from apps.executions.orchestrator import event_log, progress
 from apps.executions.orchestrator.candidates import candidates_for
 from apps.executions.orchestrator.command import Finished
@@ -61,7 +61,8 @@ def _run_in_turn(organization_id: UUID) -> int:
             TURNS.leave(execution.organization_id)
             release_connection()
         count += 1
-        progress.note_end(execution)
+        if execution.status != Status.QUEUED:
+            progress.note_end(execution)
     call_runners(organization_id, 1)
     return count
 

@@ -1,5 +1,6 @@
 """Step 6: the one retry loop. No database here: nothing of it may be held while a provider is waited for."""
 
+import math
 import random
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -30,7 +31,8 @@ class Call:
 
     With `on_delta` the answer is streamed to it; `cancellation` stops it. An answer that does not fit its schema is
     asked for again `repairs` times, unless it was streamed. With `patience_s` it waits so long in all for limits and
-    open circuits before it fails for them, and the deadline does not count this. Afterwards `tries` tells of each.
+    open circuits before it fails for them, and the timeouts do not count this. `deadline`, in seconds of
+    `time.monotonic()`, counts everything. Afterwards `tries` tells of each.
     `latency_ms` and `first_token_ms` count from the start of the first, without `queue_ms`, for which it waited.
     """
 
@@ -40,6 +42,7 @@ class Call:
     cancellation: Cancellation = field(default_factory=Cancellation)
     repairs: int = 0
     patience_s: float = 0.0
+    deadline: float = math.inf
     tries: list[Try] = field(default_factory=list)
     latency_ms: int = 0
     first_token_ms: int | None = None
@@ -64,7 +67,8 @@ class Call:
                 return self._run_targets()
             except ProviderError as error:
                 pause_s = (error.retry_after_s or 1.0) * random.uniform(1, 1.5)  # noqa: S311 (spreads load, keeps no secret)
-                if error.code not in _PASSING or self._queued_s + pause_s > self.patience_s:
+                may_wait = self._queued_s + pause_s <= self.patience_s and time.monotonic() + pause_s < self.deadline
+                if error.code not in _PASSING or not may_wait:
                     raise
             self._wait(pause_s)
 
@@ -113,7 +117,7 @@ class Call:
 
     def _try(self, target: Target) -> Completion:
         passed = self._admit(target)
-        current = Try(len(self.tries) + 1, target, timezone.now())
+        current = Try(target, timezone.now())
         self.tries.append(current)
         before_s = time.monotonic() - self._started - self._queued_s
         began = time.monotonic()
@@ -137,8 +141,9 @@ class Call:
         try:
             return admission.enter(target, self._remaining_s(), self.cancellation)
         except ProviderError as error:
-            self.tries.append(Try(len(self.tries) + 1, target, timezone.now(), error=error, was_asked=False))
-            raise
+            error = error.stopped(self.cancellation) if self.cancellation.is_requested else error
+            self.tries.append(Try(target, timezone.now(), error=error, was_asked=False))
+            raise error from None
         finally:
             self._queued_s += time.monotonic() - began
 
@@ -152,7 +157,8 @@ class Call:
 
     def _remaining_s(self) -> float:
         elapsed_s = time.monotonic() - self._started
-        return self.timeouts.total_s - (elapsed_s - self._queued_s if self.patience_s else elapsed_s)
+        own_s = self.timeouts.total_s - (elapsed_s - self._queued_s if self.patience_s else elapsed_s)
+        return min(own_s, self.deadline - time.monotonic())
 
     def _timeouts_now(self) -> Timeouts:
         remaining_s = max(self._remaining_s(), 0.001)

@@ -1,5 +1,6 @@
 """What a call comes to: the columns of the finished execution, its output, its price, and a row for each try."""
 
+from collections.abc import Sequence
 from dataclasses import fields
 from decimal import Decimal
 
@@ -26,7 +27,6 @@ def conclude(execution: Execution, payload: ExecutionPayload, plan: Plan, call: 
     execution.provider_model = last.target.request.model
     execution.latency_ms = call.latency_ms
     execution.first_token_ms = call.first_token_ms
-    execution.attempt_count = len(call.tries)
     execution.finished_at = timezone.now()
     if last.error and execution.status == Status.FAILED:
         execution.error_code = last.error.code.value
@@ -41,7 +41,14 @@ def conclude(execution: Execution, payload: ExecutionPayload, plan: Plan, call: 
         usage, execution.is_usage_estimated = usage_of_stopped(last)
         used[-1] = (last, usage)
     _charge(execution, plan, [(each, usage) for each, usage in used if usage is not None])
-    return [_attempt(execution, each) for each in call.tries]
+    attempts = attempts_of(execution, call.tries)
+    execution.attempt_count += len(attempts)
+    return attempts
+
+
+def attempts_of(execution: Execution, tries: Sequence[Try]) -> list[ExecutionAttempt]:
+    """Numbered after those that are stored already, of a worker that has handed the execution back."""
+    return [_attempt(execution, each, number) for number, each in enumerate(tries, execution.attempt_count + 1)]
 
 
 def _status(last: Try) -> Status:
@@ -66,12 +73,12 @@ def _charge(execution: Execution, plan: Plan, used: list[tuple[Try, Usage]]) -> 
     execution.cost_usd = None if total is None else total.quantize(SMALLEST_USD)
 
 
-def _attempt(execution: Execution, attempt: Try) -> ExecutionAttempt:
+def _attempt(execution: Execution, attempt: Try, number: int) -> ExecutionAttempt:
     error, received = attempt.error, attempt.received
     usage = received.usage if received else None
     return ExecutionAttempt(
         execution_id=execution.id,
-        number=attempt.number,
+        number=number,
         model_id=attempt.target.model_id,
         provider_id=attempt.target.provider_id,
         provider_model=attempt.target.request.model,

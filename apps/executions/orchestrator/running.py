@@ -1,5 +1,6 @@
 """The order of one execution. Each step is a module of its own; this one only puts them in their order."""
 
+import math
 from collections.abc import Callable
 from contextlib import nullcontext
 from typing import Any
@@ -11,7 +12,7 @@ from django.utils import timezone
 
 from apps.executions.keys import time_of
 from apps.executions.models import Execution, ExecutionPayload, Status
-from apps.executions.orchestrator import budgeting, idempotency, queueing, recording, response_cache
+from apps.executions.orchestrator import budgeting, drain, idempotency, queueing, recording, response_cache
 from apps.executions.orchestrator.calling import Call, OnDelta
 from apps.executions.orchestrator.command import Command, Finished
 from apps.executions.orchestrator.leases import LEASES, lease_end
@@ -32,8 +33,12 @@ CRASHED = "INTERNAL"
 class Prepared:
     """An execution that is stored and has yet to be called; or one that a repeated key has found.
 
-    `cached` is an answer that the response cache has for it; `cancellation` stops its call.
+    `cached` is an answer that the response cache has for it; `cancellation` stops its call. Of `deadline` and
+    `is_patient` see Command.
     """
+
+    deadline = math.inf
+    is_patient = False
 
     def __init__(
         self,
@@ -79,7 +84,8 @@ def prepare(command: Command) -> Prepared:
 def run(prepared: Prepared, on_delta: OnDelta | None = None, before_end: Callable[[], None] | None = None) -> Finished:
     """Steps 6 and 7: called without a connection, recorded, committed. With `on_delta` the answer is streamed to it.
 
-    `before_end` is called between the call and its recording.
+    `before_end` is called between the call and its recording. One in the background that the end of the process has
+    stopped may be queued again when this returns.
     """
     execution, payload, plan = prepared.execution, prepared.payload, prepared.plan
     release_connection()
@@ -87,9 +93,10 @@ def run(prepared: Prepared, on_delta: OnDelta | None = None, before_end: Callabl
         return idempotency.wait_for(execution.id, execution.organization_id)
     assert_no_transaction()
     targets = [_target(execution, plan, model) for model in plan.candidates]
-    patience_s = settings.BACKGROUND_PATIENCE if execution.is_background else 0.0
+    is_patient = execution.is_background or prepared.is_patient
+    patience_s = settings.BACKGROUND_PATIENCE if is_patient else 0.0
     repairs = settings.STRUCTURED_OUTPUT_REPAIRS
-    call = Call(targets, timeouts(), on_delta, prepared.cancellation, repairs, patience_s)
+    call = Call(targets, timeouts(), on_delta, prepared.cancellation, repairs, patience_s, prepared.deadline)
     cached = prepared.cached
     with LEASES.hold(execution.id, prepared.cancellation):
         error = _make(call, execution, cached)
@@ -133,6 +140,8 @@ def _record(
     error: ProviderError | None,
     cached: CachedAnswer | None,
 ) -> Finished:
+    if drain.may_be_handed_back(execution, call) and drain.hand_back(execution, call):
+        return Finished(execution, payload, [])
     if cached is None:
         attempts = conclude(execution, payload, plan, call)
     else:
@@ -166,6 +175,8 @@ def _insert(command: Command, plan: Plan, execution_id: UUID) -> Prepared:
         created_by_id=command.created_by_id,
         api_key_id=command.api_key_id,
         metadata=command.metadata,
+        workflow_id=command.workflow_id,
+        workflow_run_id=command.workflow_run_id,
         created_at=time_of(execution_id),
         **_first_state(command),
     )
@@ -178,7 +189,11 @@ def _insert(command: Command, plan: Plan, execution_id: UUID) -> Prepared:
         response_schema=plan.version.response_schema,
         cache_ttl_s=command.cache_ttl_s,
     )
-    return hold(execution, payload, plan, is_new=True)
+    prepared = hold(execution, payload, plan, is_new=True)
+    if command.deadline is not None:
+        prepared.deadline = command.deadline
+    prepared.is_patient = command.is_patient
+    return prepared
 
 
 def hold(execution: Execution, payload: ExecutionPayload, plan: Plan, *, is_new: bool = False) -> Prepared:
@@ -210,7 +225,7 @@ def _target(execution: Execution, plan: Plan, model: LLMModel) -> Target:
         parameters=plan.parameters_for(model),
         tools=plan.version.tools or None,
         response_schema=plan.version.response_schema,
-        idempotency_key=str(execution.id),
+        idempotency_key=plan.provider_key or str(execution.id),
         max_output_tokens=model.max_output_tokens,
     )
     limits = Limits(model.max_concurrency, model.requests_per_minute, model.tokens_per_minute)

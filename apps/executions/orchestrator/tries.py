@@ -34,7 +34,6 @@ class Try:
     `was_asked` is False for one that the provider has never heard of: cancelled or refused before it was sent.
     """
 
-    number: int
     target: Target
     started_at: datetime
     latency_ms: int = 0
