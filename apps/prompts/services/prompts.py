@@ -7,16 +7,22 @@ from collections.abc import Sequence
 from typing import Any, cast
 from uuid import UUID
 
-from django.db import IntegrityError, transaction
-from django.utils.text import slugify
+from django.db import transaction
 
-from apps.prompts.models import SLUG_LENGTH, Prompt, PromptVersion
+from apps.prompts.models import Prompt, PromptVersion
+from apps.prompts.naming import (
+    bring_back,
+    change_fields,
+    copied_name,
+    copied_slug,
+    save_with_slug,
+    slug_of,
+    unique_tags,
+)
 from apps.prompts.services.definition import DEFAULTS, Definition, definition_of, type_of
 from apps.prompts.services.versions import create_version, new_version
 from apps.users.models import User
-from everquant.api.errors import BadRequest, Conflict
-
-SLUG_CONSTRAINT = "prompts_prompt_slug_unique"
+from everquant.api.errors import BadRequest
 
 
 @transaction.atomic(savepoint=False)
@@ -52,31 +58,10 @@ def create_prompt(
     )
     version = new_version(prompt=prompt, number=1, definition=complete, message=message, created_by=created_by)
     prompt.current_version = version
-    _save_with_slug(prompt, force_insert=True)
+    save_with_slug(prompt, force_insert=True)
     version.save(force_insert=True)
     prompt.label_numbers = {}
     return prompt
-
-
-def slug_of(name: str) -> str:
-    """A slug made of a name; raises BadRequest when nothing is left of it."""
-    slug = slugify(name.replace("_", "-"))[:SLUG_LENGTH].strip("-")
-    if not slug:
-        raise BadRequest("A slug is needed.", details={"slug": "No slug can be made of the name; give one."})
-    return slug
-
-
-def unique_tags(tags: Sequence[str]) -> list[str]:
-    return list(dict.fromkeys(tags))
-
-
-def _save_with_slug(prompt: Prompt, **options: Any) -> None:
-    try:
-        prompt.save(**options)
-    except IntegrityError as error:
-        if SLUG_CONSTRAINT not in str(error):
-            raise
-        raise Conflict("Another prompt has this slug.", details={"slug": "Another prompt has this slug."}) from error
 
 
 @transaction.atomic(savepoint=False)
@@ -89,13 +74,7 @@ def update_prompt(
     """
     if changes:
         create_version(prompt=prompt, changes=changes, message=message, created_by=updated_by, even_if_equal=False)
-    if "tags" in fields:
-        fields = {**fields, "tags": unique_tags(fields["tags"])}
-    different = {name: value for name, value in fields.items() if getattr(prompt, name) != value}
-    if different:
-        for name, value in different.items():
-            setattr(prompt, name, value)
-        _save_with_slug(prompt, update_fields=[*different, "updated_at"])
+    change_fields(prompt, fields)
     return prompt
 
 
@@ -107,8 +86,8 @@ def duplicate_prompt(
     version = prompt.current_version
     return create_prompt(
         organization_id=prompt.organization_id,
-        slug=slug or f"{prompt.slug[: SLUG_LENGTH - 5].rstrip('-/')}-copy",
-        name=name or f"{prompt.name[:193]} (copy)",
+        slug=slug or copied_slug(prompt.slug),
+        name=name or copied_name(prompt.name),
         description=prompt.description,
         tags=prompt.tags,
         is_active=prompt.is_active,
@@ -127,9 +106,7 @@ def delete_prompt(*, prompt: Prompt) -> None:
 @transaction.atomic(savepoint=False)
 def undelete_prompt(*, prompt: Prompt) -> Prompt:
     """Bring a deleted prompt back as it was. Raises Conflict when its slug was taken meanwhile."""
-    if prompt.is_deleted:
-        prompt.deleted_at = None
-        _save_with_slug(prompt, update_fields=["deleted_at", "updated_at"])
+    bring_back(prompt)
     return prompt
 
 
