@@ -149,19 +149,14 @@ def test_two_hundred_nodes_are_drawn_in_a_tenth_of_a_second():
     assert min(times) < 0.1
 
 
-@given(
-    st.integers(1, 14).flatmap(
-        lambda n: st.tuples(
-            st.just(n),
-            st.lists(
-                st.tuples(
-                    st.integers(0, n - 1),
-                )
-                * 2
-            ),
-        )
-    )
-)
+@st.composite
+def graphs(draw):
+    count = draw(st.integers(1, 14))
+    places = st.integers(0, count - 1)
+    return count, draw(st.lists(st.tuples(places, places), max_size=40))
+
+
+@given(graphs())
 def test_boxes_never_overlap(graph):
     count, pairs = graph
     nodes = [node(f"n{i}", config={"body": chain("x", "y")} if i % 5 == 4 else {}) for i in range(count)]
