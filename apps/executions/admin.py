@@ -142,7 +142,15 @@ class ExecutionAdmin(ReadOnlyAdmin):
             "Background",
             {"fields": ["is_background", "batch_id", "batch_row", "retry_of_id", "cancel_requested_at"]},
         ),
-        ("Who", {"fields": ["source", "is_streamed", "created_by_id", "api_key_id", "unit_id", "metadata"]}),
+        (
+            "Who",
+            {
+                "fields": [
+                    "source", "workflow_id", "workflow_run_id", "is_streamed", "created_by_id", "api_key_id", "unit_id",
+                    "metadata",
+                ]
+            },
+        ),
     ]  # fmt: skip
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[Any]:
@@ -165,7 +173,7 @@ class ExecutionAdmin(ReadOnlyAdmin):
             key = UUID(term)
         except ValueError:
             return queryset.filter(unit_id=term), False
-        columns = ("id", "organization_id", "prompt_id", "model_id", "created_by_id", "batch_id")
+        columns = ("id", "organization_id", "prompt_id", "model_id", "created_by_id", "batch_id", "workflow_run_id")
         wanted = Q()
         for column in columns:
             wanted |= Q(**{column: key})

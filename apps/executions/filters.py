@@ -39,6 +39,8 @@ class ExecutionFilter(django_filters.FilterSet):
     is_cached = TrueFalseFilter()
     batch_id = django_filters.UUIDFilter()
     retry_of_id = django_filters.UUIDFilter()
+    workflow_id = django_filters.UUIDFilter()
+    workflow_run_id = django_filters.UUIDFilter()
     prompt_id = django_filters.UUIDFilter()
     prompt_version_id = django_filters.UUIDFilter()
     version_number = _count_filter("version_number", "exact", lowest=1)

@@ -13,8 +13,8 @@ Json = dict[str, Any]
 
 _BEFORE_CALL = (
     "id", "organization_id", "prompt_id", "prompt_version_id", "version_number", "model_id", "provider_model", "source",
-    "is_streamed", "is_background", "batch_id", "batch_row", "retry_of_id", "unit_id", "metadata",
-    "ab_test_id", "ab_variant", "created_by_id", "api_key_id", "created_at", "started_at",
+    "is_streamed", "is_background", "batch_id", "batch_row", "retry_of_id", "workflow_id", "workflow_run_id",
+    "unit_id", "metadata", "ab_test_id", "ab_variant", "created_by_id", "api_key_id", "created_at", "started_at",
 )  # fmt: skip
 _SAID = ("variables", "messages", "parameters", "tools", "response_schema", "cache_ttl_s")
 
@@ -35,6 +35,8 @@ def summarize(execution: Execution) -> Json:
         "batch_id": execution.batch_id,
         "batch_row": execution.batch_row,
         "retry_of_id": execution.retry_of_id,
+        "workflow_id": execution.workflow_id,
+        "workflow_run_id": execution.workflow_run_id,
         "unit_id": execution.unit_id or None,
         "metadata": execution.metadata,
         "finish_reason": execution.finish_reason or None,

@@ -163,6 +163,8 @@ class ExecutionSummarySerializer(serializers.Serializer):
     batch_id = serializers.UUIDField(allow_null=True)
     batch_row = serializers.IntegerField(allow_null=True, min_value=0)
     retry_of_id = serializers.UUIDField(allow_null=True)
+    workflow_id = serializers.UUIDField(allow_null=True)
+    workflow_run_id = serializers.UUIDField(allow_null=True, help_text="The run whose node made the call.")
     unit_id = serializers.CharField(allow_null=True)
     metadata = ObjectField()
     finish_reason = serializers.ChoiceField([reason.value for reason in FinishReason], allow_null=True)

@@ -19,7 +19,7 @@ from everquant.db import uuid7
 # What a retry has in common with what it retries.
 _ASKED = (
     "organization_id", "source", "is_streamed", "prompt_id", "prompt_version_id", "version_number", "unit_id",
-    "metadata",
+    "metadata", "workflow_id", "workflow_run_id",
 )  # fmt: skip
 _SAID = ("variables", "messages", "parameters", "tools", "response_schema", "cache_ttl_s")
 

@@ -69,8 +69,8 @@ class Execution(models.Model):
 
     The table is partitioned by month on its key. `lease_expires_at` is when the call has ended for certain, if its
     process lives. `price` is the row that `cost_usd` was computed with; both are null when no price is known.
-    `is_background` says that a worker makes the call; a row of a batch has its place in it. `saved_cost_usd` is what
-    an answer from the response cache would have cost.
+    `is_background` says that a worker makes the call; a row of a batch has its place in it, and what a workflow's node
+    calls has its run's id. `saved_cost_usd` is what an answer from the response cache would have cost.
     """
 
     id = models.UUIDField(primary_key=True, default=uuid7, editable=False)
@@ -82,6 +82,8 @@ class Execution(models.Model):
     batch_id = models.UUIDField(null=True)
     batch_row = models.PositiveIntegerField(null=True)
     retry_of_id = models.UUIDField(null=True)
+    workflow_id = models.UUIDField(null=True)
+    workflow_run_id = models.UUIDField(null=True)
     prompt_id = models.UUIDField(null=True)
     prompt_version_id = models.UUIDField(null=True)
     version_number = models.PositiveIntegerField(null=True)
@@ -156,6 +158,11 @@ class Execution(models.Model):
             ),
             models.Index(
                 fields=["batch_id", "batch_row"], name="executions_by_batch", condition=Q(batch_id__isnull=False)
+            ),
+            models.Index(
+                fields=["organization_id", "workflow_run_id"],
+                name="executions_by_workflow_run",
+                condition=Q(workflow_run_id__isnull=False),
             ),
             models.Index(
                 F("organization_id"),

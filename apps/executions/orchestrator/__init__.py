@@ -4,8 +4,18 @@
 database connection and records. `execute` is both. Typed errors are those of `everquant.api.errors`.
 """
 
-from apps.executions.orchestrator.command import Command, Finished, IdempotencyClaim
+from apps.executions.orchestrator.command import Command, Finished, IdempotencyClaim, InlinePrompt
 from apps.executions.orchestrator.resolution import names_to_prefetch
 from apps.executions.orchestrator.running import Prepared, execute, prepare, run
 
-__all__ = ["Command", "Finished", "IdempotencyClaim", "Prepared", "execute", "names_to_prefetch", "prepare", "run"]
+__all__ = [
+    "Command",
+    "Finished",
+    "IdempotencyClaim",
+    "InlinePrompt",
+    "Prepared",
+    "execute",
+    "names_to_prefetch",
+    "prepare",
+    "run",
+]

@@ -27,7 +27,9 @@ _EXECUTION = (
     "prompt_version_id", "version_number", "model_id", "provider_model", "unit_id", "ab_variant", "created_by_id",
     "api_key_id", "metadata", "finish_reason", "error_code", "error_message", "queue_ms", "attempt_count", "created_at",
 )  # fmt: skip
-_PAYLOAD = ("execution_id", "variables", "messages", "parameters", "tools", "response_schema", "tool_calls")
+_PAYLOAD = (
+    "execution_id", "variables", "messages", "parameters", "tools", "response_schema", "cache_ttl_s", "tool_calls",
+)  # fmt: skip
 _CANCEL_QUEUED = """
 UPDATE executions_execution SET status = 'cancelled', cancel_requested_at = %(now)s, finished_at = %(now)s
 WHERE batch_id = %(batch)s AND status = 'queued'
@@ -53,9 +55,9 @@ executions AS (
     FROM wanted w JOIN executions_execution e ON e.id = w.old_id
 )
 INSERT INTO executions_executionpayload (
-    execution_id, variables, messages, parameters, tools, response_schema, tool_calls
+    execution_id, variables, messages, parameters, tools, response_schema, cache_ttl_s, tool_calls
 )
-SELECT w.new_id, p.variables, p.messages, p.parameters, p.tools, p.response_schema, '[]'
+SELECT w.new_id, p.variables, p.messages, p.parameters, p.tools, p.response_schema, p.cache_ttl_s, '[]'
 FROM wanted w JOIN executions_executionpayload p ON p.execution_id = w.old_id
 """
 
@@ -131,7 +133,7 @@ def _insert_batch(command: Command, plan: Plan, name: str, row_count: int) -> Ba
     batch: Batch = Batch.objects.create(
         organization_id=command.organization_id,
         name=name,
-        prompt_id=command.prompt_id,
+        prompt_id=plan.version.prompt_id,
         version_number=plan.version.version_number,
         model_id=plan.candidates[0].id,
         row_count=row_count,
@@ -161,7 +163,7 @@ def _payloads(
     tools = _json(plan.version.tools) if plan.version.tools else None
     schema = None if plan.version.response_schema is None else _json(plan.version.response_schema)
     for row, said, key in zip(rows, messages, keys, strict=True):
-        yield key, _json(row.variables), _json(said), parameters, tools, schema, "[]"
+        yield key, _json(row.variables), _json(said), parameters, tools, schema, command.cache_ttl_s, "[]"
 
 
 def _copy(table: str, columns: Sequence[str], rows: Iterable[tuple[Any, ...]]) -> None:

@@ -17,15 +17,28 @@ class IdempotencyClaim:
     fingerprint: str
 
 
+@dataclass(frozen=True, slots=True)
+class InlinePrompt:
+    """What a model is asked without a prompt of the registry. Messages and tools have OpenAI's shapes."""
+
+    messages: list[Json]
+    tools: list[Json] = field(default_factory=list)
+    response_schema: Json | None = None
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Command:
-    """A wish to execute a prompt on behalf of an organization; one in the background is left to a worker.
+    """A wish to execute a prompt, or `inline` messages, on behalf of an organization.
 
-    `append_messages` follow the rendered ones. `cache_ttl_s` is how old an answer from the cache may be, None for none.
+    One in the background is left to a worker. `append_messages` follow the rendered ones. `cache_ttl_s` is how old an
+    answer from the cache may be, None for none. `provider_key` is the provider's idempotency key, if not the
+    execution's id. `deadline` is when the call ends at the latest, in seconds of `time.monotonic()`; until then one
+    that `is_patient` waits for limits of its model. Both are for calls that are made at once.
     """
 
     organization_id: UUID
-    prompt_id: UUID
+    prompt_id: UUID | None = None
+    inline: InlinePrompt | None = None
     variables: Json = field(default_factory=dict)
     version: int | None = None
     label: str | None = None
@@ -41,6 +54,11 @@ class Command:
     created_by_id: UUID | None = None
     api_key_id: UUID | None = None
     idempotency: IdempotencyClaim | None = None
+    provider_key: str = ""
+    workflow_id: UUID | None = None
+    workflow_run_id: UUID | None = None
+    deadline: float | None = None
+    is_patient: bool = False
 
 
 @dataclass(slots=True)

@@ -17,7 +17,7 @@ from everquant.db import patiently
 _EXECUTION = (
     "id", "organization_id", "source", "status", "is_streamed", "is_background", "prompt_id", "prompt_version_id",
     "version_number", "model_id", "provider_model", "unit_id", "created_by_id", "api_key_id", "metadata", "created_at",
-    "started_at", "lease_expires_at", "retry_of_id",
+    "started_at", "lease_expires_at", "retry_of_id", "workflow_id", "workflow_run_id",
 )  # fmt: skip
 _PAYLOAD = ("execution_id", "variables", "messages", "parameters", "tools", "response_schema", "cache_ttl_s")
 _RESULT = (

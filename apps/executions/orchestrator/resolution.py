@@ -5,17 +5,19 @@ Room for the next: a running A/B test chooses the version when neither a number 
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 from uuid import UUID
 
 from apps.executions.budgets.amounts import allowed_output_tokens, most_output_tokens
 from apps.executions.orchestrator import budgeting, candidates
-from apps.executions.orchestrator.command import Command, Json
+from apps.executions.orchestrator.command import Command, InlinePrompt, Json
 from apps.executions.orchestrator.memory import EpochMemory
 from apps.models import gate
 from apps.models.models import LLMModel
 from apps.prompts import published
 from apps.prompts.models import Prompt, PromptVersion
-from apps.prompts.rendering import CompiledPrompt, PromptError, check_parameters
+from apps.prompts.rendering import CompiledPrompt, PromptError, check_parameters, check_response_schema, check_tools
+from apps.prompts.rendering.messages import check_messages
 from everquant.api.errors import BadRequest, Conflict, NotFound
 
 # Of a batch: enough to see what is wrong with a file.
@@ -33,6 +35,7 @@ class Plan:
     """Everything that the call needs: nothing of it is read again.
 
     With `is_limited` a call whose parameters do not limit its output is sent the limit that budgets reserve for.
+    What has no prompt has a version that is not stored, without id and number. `provider_key`: see Command.
     """
 
     version: PromptVersion
@@ -40,6 +43,7 @@ class Plan:
     candidates: tuple[LLMModel, ...]
     own_parameters: Json
     is_limited: bool = False
+    provider_key: str = ""
 
     def parameters_for(self, candidate: LLMModel) -> Json:
         """The model's defaults, then the version's, then the request's."""
@@ -52,6 +56,8 @@ class Plan:
 
 def resolve(command: Command) -> Plan:
     """Raises BadRequest naming the inputs that are wrong, NotFound, Conflict for what cannot be executed now."""
+    if command.inline is not None:
+        return _resolve_inline(command, command.inline)
     key = (command.prompt_id, command.version, command.label)
     resolved = _memory.get(command.organization_id, key, lambda: _load(command))
     version = resolved.version
@@ -62,7 +68,29 @@ def resolve(command: Command) -> Plan:
         raise BadRequest(error.message, details=error.details) from error
     model_id = command.model_id or version.model_id
     models = candidates.candidates_for(command.organization_id, model_id)
-    return Plan(version, messages, models, {**version.parameters, **command.parameters})
+    own_parameters = {**version.parameters, **command.parameters}
+    return Plan(version, messages, models, own_parameters, provider_key=command.provider_key)
+
+
+def _resolve_inline(command: Command, inline: InlinePrompt) -> Plan:
+    messages = [*inline.messages, *command.append_messages]
+    try:
+        check_parameters(command.parameters)
+        check_messages(messages)
+        check_tools(inline.tools)
+        if inline.response_schema is not None:
+            check_response_schema(inline.response_schema)
+    except PromptError as error:
+        raise BadRequest(error.message, details=error.details) from error
+    models = candidates.candidates_for(command.organization_id, command.model_id)
+    version = unstored_version(inline.tools, inline.response_schema)
+    return Plan(version, messages, models, command.parameters, provider_key=command.provider_key)
+
+
+def unstored_version(tools: list[Json], response_schema: Json | None) -> PromptVersion:
+    """Of messages that come from no prompt."""
+    nothing: Any = None
+    return PromptVersion(id=nothing, version_number=nothing, tools=tools, response_schema=response_schema)
 
 
 def resolve_rows(command: Command, rows: Sequence[Json]) -> tuple[Plan, list[list[Json]]]:
