@@ -13,17 +13,18 @@ from django.db.models import Max
 
 from apps.executions.models import Execution, ExecutionEvent
 from apps.executions.orchestrator.event_log import FIRST_DELTA
-from apps.executions.orchestrator.watching import Begun, Ended, Piece, Watch
+from apps.executions.orchestrator.watching import Begun, ExecutionWatch, Piece
 from apps.executions.representation import end_event, represent_start, represent_stored
 from everquant.api.sse import HEARTBEAT, HEARTBEAT_S, encode_event
+from everquant.api.watching import Ended
 from everquant.db import release_connection
 
 START = 1
 
 
-def events_of(watch: Watch, last_id: int) -> Iterator[bytes]:
+def events_of(watch: ExecutionWatch, last_id: int) -> Iterator[bytes]:
     """Those after the one with the number `last_id`; a comment when nothing comes for a while."""
-    execution_id = watch.execution_id
+    execution_id = watch.id
     for news in watch.news(HEARTBEAT_S):
         if news is None:
             yield HEARTBEAT

@@ -8,8 +8,7 @@ from uuid import UUID
 from django.conf import settings
 from django.http import Http404
 from django.http.response import HttpResponseBase
-from drf_spectacular.utils import OpenApiParameter, extend_schema
-from rest_framework.exceptions import ValidationError
+from drf_spectacular.utils import extend_schema
 from rest_framework.request import Request
 from rest_framework.response import Response
 
@@ -19,7 +18,7 @@ from apps.executions.failures import failure_of
 from apps.executions.filters import ExecutionFilter
 from apps.executions.models import Execution, Score
 from apps.executions.orchestrator import Command, Finished, IdempotencyClaim, Prepared, live
-from apps.executions.orchestrator.watching import WATCHES, Watch
+from apps.executions.orchestrator.watching import WATCHES, open_watch
 from apps.executions.representation import end_event, represent, represent_finished, represent_stored
 from apps.executions.serializers import (
     ExecuteSerializer,
@@ -36,7 +35,17 @@ from everquant.api.errors import error_body
 from everquant.api.idempotency import REPLAYED, fingerprint_of, given_key
 from everquant.api.pagination import KeysetPagination
 from everquant.api.serializers import EmptySerializer
-from everquant.api.sse import CONTENT_TYPE, EVENT_SCHEMA, HEARTBEAT, HEARTBEAT_S, encode_event, event_stream
+from everquant.api.sse import (
+    CONTENT_TYPE,
+    EVENT_SCHEMA,
+    HEARTBEAT,
+    HEARTBEAT_S,
+    LAST_EVENT_ID_PARAMETER,
+    encode_event,
+    event_stream,
+    last_event_id,
+)
+from everquant.api.watching import watched_stream
 from everquant.db import release_connection
 
 _EXECUTE_ANSWERS: Any = {
@@ -44,13 +53,6 @@ _EXECUTE_ANSWERS: Any = {
     (202, "application/json"): ExecutionSerializer,
     (200, CONTENT_TYPE): EVENT_SCHEMA,
 }
-LAST_EVENT_ID = "Last-Event-ID"
-_LAST_EVENT_ID = OpenApiParameter(
-    LAST_EVENT_ID,
-    {"type": "integer", "minimum": 0, "maximum": 999_999_999},
-    OpenApiParameter.HEADER,
-    description="The id of the last event that was received: the stream goes on after it.",
-)
 # Shared by all requests: it keeps no state, and to build it anew costs more than all the rest of the view.
 _EXECUTE = ExecuteSerializer()
 
@@ -172,20 +174,6 @@ def _described(execution_id: UUID, event: live.LiveEvent) -> tuple[str, Any]:
     return "error", error_body(event)["error"]
 
 
-def _stop_watching(watch: Watch, slot: Slot) -> None:
-    WATCHES.close(watch)
-    slot.release()
-
-
-def _last_event_id(request: Request) -> int:
-    given = request.headers.get(LAST_EVENT_ID, "")
-    if not given:
-        return 0
-    if not (given.isascii() and given.isdigit() and len(given) <= 9):
-        raise ValidationError({LAST_EVENT_ID: ["Must be the id of an event."]})
-    return int(given)
-
-
 class ExecutionViewSet(ListMixin, RetrieveMixin, TenantViewSet):
     queryset = Execution.objects.all()
     serializer_class = ExecutionSerializer
@@ -212,17 +200,17 @@ class ExecutionViewSet(ListMixin, RetrieveMixin, TenantViewSet):
         self.validated()
         return Response(represent_stored(cancel_execution(execution=self.get_object())))
 
-    @extend_schema(parameters=[_LAST_EVENT_ID], responses={(200, CONTENT_TYPE): EVENT_SCHEMA})
+    @extend_schema(parameters=[LAST_EVENT_ID_PARAMETER], responses={(200, CONTENT_TYPE): EVENT_SCHEMA})
     def events(self, request: Request, pk: UUID) -> HttpResponseBase:
         """Stream execution events. `execution.started`, `execution.delta`, then `execution.completed`,
         `execution.failed` or `execution.cancelled`, also while it runs elsewhere; after `Last-Event-ID` when given.
         """
-        last_id = _last_event_id(request)
+        last_id = last_event_id(request)
         execution = self.get_object()
         slot = WAITING_CALLS.enter()
-        watch = WATCHES.open(execution.id, seen=max(last_id, START))
+        watch = open_watch(execution.id, seen=max(last_id, START))
         release_connection()
-        return event_stream(events_of(watch, last_id), partial(_stop_watching, watch, slot))
+        return watched_stream(WATCHES, watch, slot, events_of(watch, last_id))
 
     @extend_schema(responses={202: ExecutionSerializer})
     def retry(self, request: Request, pk: UUID) -> HttpResponseBase:

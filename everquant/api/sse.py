@@ -4,12 +4,22 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 from django.http import StreamingHttpResponse
+from drf_spectacular.utils import OpenApiParameter
+from rest_framework.exceptions import ValidationError
 
 from everquant.api.envelope import dumps
 
 CONTENT_TYPE = "text/event-stream"
 HEARTBEAT_S = 15.0
 HEARTBEAT = b": waiting\n\n"
+LAST_EVENT_ID = "Last-Event-ID"
+MAX_EVENT_ID = 999_999_999
+LAST_EVENT_ID_PARAMETER = OpenApiParameter(
+    LAST_EVENT_ID,
+    {"type": "integer", "minimum": 0, "maximum": MAX_EVENT_ID},
+    OpenApiParameter.HEADER,
+    description="The id of the last event that was received: the stream goes on after it.",
+)
 # One event, for the description of the API.
 EVENT_SCHEMA = {
     "type": "object",
@@ -20,6 +30,16 @@ EVENT_SCHEMA = {
         "data": {"type": "string", "contentMediaType": "application/json"},
     },
 }
+
+
+def last_event_id(request: Any) -> int:
+    """The request's Last-Event-ID, 0 without one; raises ValidationError."""
+    given = request.headers.get(LAST_EVENT_ID, "")
+    if not given:
+        return 0
+    if not (given.isascii() and given.isdigit() and len(given) <= 9):
+        raise ValidationError({LAST_EVENT_ID: ["Must be the id of an event."]})
+    return int(given)
 
 
 def encode_event(number: int, name: str, data: Any) -> bytes:
