@@ -2,14 +2,15 @@
 
 from typing import Any
 
+from drf_spectacular.extensions import OpenApiSerializerExtension
 from drf_spectacular.utils import extend_schema_field
 from rest_framework import serializers
 
 from apps.executions.models import MAX_ROWS, UNIT_ID_LENGTH, Batch
 from apps.executions.orchestrator.batching import Row
 from apps.executions.orchestrator.resolution import MOST_PROBLEMS
-from apps.executions.serializers import MAX_METADATA_KEYS, MetadataField, ParametersField
-from apps.prompts.models import LABEL, LABEL_LENGTH
+from apps.executions.serializers import MAX_CACHE_TTL_S, MAX_METADATA_KEYS, MetadataField, ParametersField
+from apps.prompts.models import LABEL, LABEL_LENGTH, SLUG, SLUG_LENGTH
 from everquant.api.serializers import StrictCharField, StrictIntegerField, StrictSerializer, StrictUUIDField
 
 _FREE = {"type": "object", "additionalProperties": True}
@@ -68,15 +69,25 @@ def _metadata(given: dict[str, Any]) -> Any:
 
 
 class BatchInputSerializer(StrictSerializer):
-    """What all rows have in common, and the rows. Version, label and parameters are as in an execution."""
+    """What all rows have in common, and the rows. Exactly one of `prompt_id` and `slug` names the prompt.
+
+    Version, label, parameters and `cache_ttl_s` are as in an execution.
+    """
 
     name = StrictCharField(default="", allow_blank=True, max_length=200)
-    prompt_id = StrictUUIDField()
+    prompt_id = StrictUUIDField(required=False)
+    slug = StrictCharField(required=False, max_length=SLUG_LENGTH, validators=[SLUG])
     version = StrictIntegerField(default=None, allow_null=True, min_value=1, max_value=2**31 - 1)
     label = StrictCharField(default=None, allow_null=True, max_length=LABEL_LENGTH, validators=[LABEL])  # type: ignore[assignment] # a field's name, not its option
     model_id = StrictUUIDField(default=None, allow_null=True)
     parameters = ParametersField(default=dict)
+    cache_ttl_s = StrictIntegerField(default=None, allow_null=True, min_value=1, max_value=MAX_CACHE_TTL_S)
     rows = RowsField()
+
+    def validate(self, attrs: dict[str, Any]) -> dict[str, Any]:
+        if ("prompt_id" in attrs) == ("slug" in attrs):
+            raise serializers.ValidationError({"prompt_id": ["Give either this or slug."]})
+        return attrs
 
 
 class BatchFileSerializer(BatchInputSerializer):
@@ -86,6 +97,18 @@ class BatchFileSerializer(BatchInputSerializer):
     file = serializers.FileField(
         help_text="CSV with a header of variables (.csv), or JSON Lines with a row object each (.jsonl)."
     )
+
+
+class BatchInputExtension(OpenApiSerializerExtension):
+    """What the fields alone cannot say: the prompt is named once."""
+
+    target_class = BatchInputSerializer
+    match_subclasses = True
+
+    def map_serializer(self, auto_schema: Any, direction: Any) -> Any:
+        schema = auto_schema._map_serializer(self.target, direction, bypass_extensions=True)
+        schema["oneOf"] = [{"required": ["prompt_id"]}, {"required": ["slug"]}]
+        return schema
 
 
 class BatchCountsSerializer(serializers.Serializer):

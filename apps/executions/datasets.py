@@ -13,9 +13,9 @@ from apps.executions.models import MAX_ROWS
 from everquant.api.bulkhead import BODIES
 from everquant.api.parsers import check_json
 
-_NUMBERS = ("version",)
+_NUMBERS = ("version", "cache_ttl_s")
 _OBJECTS = ("parameters",)
-_EMPTY_MEANS_NONE = ("version", "label", "model_id", "parameters", "name")
+_EMPTY_MEANS_NONE = ("prompt_id", "slug", "version", "label", "model_id", "parameters", "cache_ttl_s", "name")
 csv.field_size_limit(2**24)
 
 

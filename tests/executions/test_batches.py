@@ -243,6 +243,66 @@ def test_another_organizations_prompt_is_unknown(outsider, prompt):
     assert answer.status_code == 404
 
 
+def test_the_prompt_may_be_named_by_its_slug(editor, prompt, upload, run_jobs):
+    body = {"slug": prompt["slug"], "rows": rows("Ada")}
+    answer = editor.client.post(f"{EXECUTIONS}/batch", body)
+    assert answer.status_code == 201, answer.content
+    assert answer.json()["data"]["prompt_id"] == prompt["id"]
+    assert upload({"id": ""}, b"name\nAda\n", slug=prompt["slug"])["prompt_id"] == prompt["id"]
+    run_jobs()
+    assert {row.status for row in Execution.objects.all()} == {Status.SUCCEEDED}
+
+
+@pytest.mark.parametrize(
+    ("fields", "status", "path"),
+    [
+        ({}, 400, "prompt_id"),
+        ({"prompt_id": "its", "slug": "its"}, 400, "prompt_id"),
+        ({"prompt_id": None, "slug": "its"}, 400, "prompt_id"),
+        ({"slug": "Not A Slug"}, 400, "slug"),
+        ({"slug": 7}, 400, "slug"),
+        ({"slug": "nobodys"}, 404, None),
+        ({"slug": "its", "cache_ttl_s": 0}, 400, "cache_ttl_s"),
+    ],
+    ids=["neither", "both", "null", "no slug", "number", "unknown", "ttl"],
+)
+def test_the_prompt_is_named_once(editor, prompt, fields, status, path):
+    its = {"prompt_id": prompt["id"], "slug": prompt["slug"]}
+    body = {name: its[name] if value == "its" else value for name, value in fields.items()}
+    answer = editor.client.post(f"{EXECUTIONS}/batch", {**body, "rows": rows("Ada")})
+    assert answer.status_code == status, answer.content
+    assert path is None or list(answer.json()["error"]["details"]) == [path]
+    assert not Batch.objects.exists()
+
+
+def test_a_slug_of_another_organization_is_unknown(outsider, prompt):
+    answer = outsider.client.post(f"{EXECUTIONS}/batch", {"slug": prompt["slug"], "rows": rows("a")})
+    assert answer.status_code == 404
+
+
+@pytest.mark.parametrize("is_file", [False, True], ids=["json", "file"])
+def test_equal_rows_are_answered_from_the_cache(is_file, post, upload, read, editor, prompt, upstream, run_jobs):
+    post(prompt, rows=rows("Ada"), cache_ttl_s=60)
+    run_jobs()
+    if is_file:
+        second = upload(prompt, b"name\nAda\nBob\n", cache_ttl_s="60")
+    else:
+        second = post(prompt, rows=rows("Ada", "Bob"), cache_ttl_s=60)
+    run_jobs()
+    listed = editor.client.get(f"{EXECUTIONS}?batch_id={second['id']}").json()["data"]
+    assert {row["batch_row"]: row["is_cached"] for row in listed} == {0: True, 1: False}
+    assert read(second)["counts"]["succeeded"] == 2
+    assert upstream.request_count == 2
+
+
+def test_a_retry_keeps_the_age_of_answers(post, editor, prompt, upstream, organization):
+    upstream.script([Behaviour(status=400)])
+    batch = post(prompt, rows=rows("Ada"), cache_ttl_s=60)
+    background.run_queued(organization.id)
+    again = editor.client.post(f"{BATCHES}/{batch['id']}/retry").json()["data"]
+    assert ExecutionPayload.objects.get(execution__batch_id=again["id"]).cache_ttl_s == 60
+
+
 def test_a_body_may_be_larger_than_others(editor, prompt, settings):
     settings.MAX_BODY_BYTES = 1000
     body = orjson.dumps({"prompt_id": prompt["id"], "rows": rows(*["a" * 50] * 50)})
