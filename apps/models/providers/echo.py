@@ -15,6 +15,7 @@ from apps.models.providers.base import (
     Timeouts,
     Usage,
 )
+from apps.models.providers.instances import instance_text
 
 _WORDS = re.compile(r"\s*\S+\s*")
 EMBEDDING_DIMENSIONS = 16
@@ -23,7 +24,8 @@ EMBEDDING_DIMENSIONS = 16
 class EchoAdapter(ProviderAdapter):
     """Answers with the text of the last user message, or of the last message when no user speaks.
 
-    Nothing leaves the process, and so it costs 0. Tokens are an estimate: a quarter of the characters, rounded up.
+    Where a response schema is asked for, the answer is a small instance of it (see `instances`). Nothing
+    leaves the process, and so it costs 0. Tokens are an estimate: a quarter of the characters, rounded up.
     `max_tokens` cuts the answer as a real model would.
     """
 
@@ -58,6 +60,8 @@ def estimate_tokens(text: str) -> int:
 
 def _answer(request: ModelRequest, *, first_token_ms: int | None) -> Completion:
     text = _last_text(request.messages)
+    if request.response_schema is not None:
+        text = instance_text(request.response_schema, text)
     limit = request.parameters.get("max_completion_tokens", request.parameters.get("max_tokens"))
     is_cut = isinstance(limit, int) and limit >= 0 and estimate_tokens(text) > limit
     if is_cut and isinstance(limit, int):
