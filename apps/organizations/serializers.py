@@ -14,7 +14,7 @@ class OrganizationSerializer(StrictModelSerializer):
             trim_whitespace=False, max_length=64, validators=[RegexValidator(r"\A[a-z][a-z0-9]*([-_.][a-z0-9]+)*\Z")]
         ),
         max_length=MAX_PROTECTED_LABELS,
-        help_text="Labels of prompts that only those with prompts:protect may move.",
+        help_text="Labels that only those with prompts:protect or workflows:protect may move.",
     )
 
     class Meta:

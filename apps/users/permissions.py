@@ -34,6 +34,7 @@ PERMISSIONS: dict[str, tuple[Role, ...]] = {
     "billing:manage": _A,
     # what the design leaves open, in the same form
     "prompts:protect": _A,
+    "workflows:protect": _A,
     "executions:read": _V,
     "executions:score": _E,
     "evaluations:create": _E,

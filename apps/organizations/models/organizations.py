@@ -13,7 +13,7 @@ SLUG = RegexValidator(r"\A[a-z0-9]+(-[a-z0-9]+)*\Z", "Lower-case letters, digits
 
 
 class Organization(BaseModel):
-    """A tenant. `protected_labels` may be moved only by those with prompts:protect."""
+    """A tenant. `protected_labels` may be moved only by those with prompts:protect, or workflows:protect."""
 
     name = models.CharField(max_length=200)
     slug = models.CharField(max_length=63, unique=True, validators=[SLUG])

@@ -8,11 +8,12 @@ from django.contrib.postgres.fields import ArrayField
 from django.contrib.postgres.indexes import GinIndex
 from django.core.validators import MinValueValidator
 from django.db import models
-from django.db.models import F, Func, Q
+from django.db.models import BooleanField, F, Func, Q
 
 from apps.organizations.models import SoftDeleteTenantModel, SoftDeleteTenantQuerySet, TenantModel, TenantQuerySet
 from apps.prompts.fields import OrderedJSONField
 from apps.prompts.models import LABEL, LABEL_LENGTH, MAX_TAGS, SLUG, SLUG_LENGTH, TAG_LENGTH
+from everquant.api.envelope import dumps
 
 _LABEL_NUMBERS: dict[str, Any] = {
     "template": "(SELECT json_object_agg(label.name, version.version_number ORDER BY label.name)"
@@ -20,12 +21,25 @@ _LABEL_NUMBERS: dict[str, Any] = {
     " WHERE label.workflow_id = %(expressions)s)",
     "output_field": OrderedJSONField(),
 }
+# Of what is stored as it was given, text for text: equal definitions are equal text.
+_HAS_CHANGES: dict[str, Any] = {
+    "template": "coalesce(%(expressions)s::text <> (SELECT definition::text FROM workflows_workflowversion version"
+    " WHERE version.id = workflows_workflow.current_version_id), true)",
+    "output_field": BooleanField(),
+}
 
 
 class WorkflowQuerySet(SoftDeleteTenantQuerySet):  # type: ignore[override] # the stubs mistake as_manager of two bases
     def with_current(self) -> "WorkflowQuerySet":
         """With the current version and the labels, in the same query."""
         return self.select_related("current_version").annotate(label_numbers=Func(F("pk"), **_LABEL_NUMBERS))
+
+    def summarized(self) -> "WorkflowQuerySet":
+        """What lists show: without definitions, with the current version's number and the labels, in one query."""
+        numbers = F("current_version__version_number")
+        changes = Func(F("draft"), **_HAS_CHANGES)
+        labels = Func(F("pk"), **_LABEL_NUMBERS)
+        return self.defer("draft").annotate(current_number=numbers, has_changes=changes, label_numbers=labels)
 
     def in_folder(self, folder: str) -> "WorkflowQuerySet":
         """Those whose slug starts with this folder."""
@@ -75,7 +89,9 @@ class Workflow(SoftDeleteTenantModel):
     def __str__(self) -> str:
         return self.slug
 
-    label_numbers: dict[str, int] | None  # only there when `with_current` read it
+    label_numbers: dict[str, int] | None  # only there when `with_current` or `summarized` read it
+    current_number: int | None  # these two only when `summarized` did
+    has_changes: bool
 
     @property
     def labels(self) -> dict[str, int]:
@@ -83,6 +99,20 @@ class Workflow(SoftDeleteTenantModel):
         if hasattr(self, "label_numbers"):
             return self.label_numbers or {}
         return dict(self.label_set.order_by("name").values_list("name", "version__version_number"))
+
+    @property
+    def version_number(self) -> int | None:
+        """Of the current version."""
+        if hasattr(self, "current_number"):
+            return self.current_number
+        return self.current_version.version_number if self.current_version is not None else None
+
+    @property
+    def has_unpublished_changes(self) -> bool:
+        """Whether publishing would say something else than the current version does."""
+        if hasattr(self, "has_changes"):
+            return self.has_changes
+        return self.current_version is None or dumps(self.draft) != dumps(self.current_version.definition)
 
 
 class WorkflowVersionQuerySet(TenantQuerySet):
