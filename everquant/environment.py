@@ -68,6 +68,7 @@ class Environment(BaseSettings):
     rate_limit_login_account: str = "10/m"
     rate_limit_organization: str = "600000/m"
     rate_limit_key: str = "300000/m"
+    rate_limit_trigger: str = "600/m"
 
     allow_registration: bool = True
     allow_private_provider_urls: bool = False

@@ -239,6 +239,7 @@ RATE_LIMITS = {
     "login_account": ENV.rate_limit_login_account,
     "organization": ENV.rate_limit_organization,
     "key": ENV.rate_limit_key,
+    "trigger": ENV.rate_limit_trigger,
 }
 TRUSTED_PROXIES = ENV.trusted_proxies
 

@@ -21,12 +21,17 @@ class StrictJSONParser(BaseParser):
     def parse(self, stream: Any, media_type: str | None = None, parser_context: Any = None) -> Any:
         with BODIES.enter():
             body = stream.read()
-        try:
-            data = orjson.loads(body)
-        except orjson.JSONDecodeError as error:
-            raise ParseError(f"The body is not JSON: {error}") from None
-        check_json(data)
-        return data
+        return parse_json(body)
+
+
+def parse_json(body: bytes) -> Any:
+    """Raises ParseError, and ValidationError for what cannot be stored."""
+    try:
+        data = orjson.loads(body)
+    except orjson.JSONDecodeError as error:
+        raise ParseError(f"The body is not JSON: {error}") from None
+    check_json(data)
+    return data
 
 
 def check_json(data: Any) -> None:

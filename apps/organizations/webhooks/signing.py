@@ -8,6 +8,7 @@ from collections.abc import Iterable
 
 PREFIX = "whsec_"
 SECRET_BYTES = 32
+MAX_SIGNATURES = 16
 
 
 def new_secret() -> str:
@@ -18,6 +19,13 @@ def signature_header(keys: Iterable[str], *, event_id: str, timestamp: int, body
     """One `v1,…` for each secret, with spaces between. `timestamp` is in seconds since 1970."""
     signed = f"{event_id}.{timestamp}.".encode() + body
     return " ".join(f"v1,{_signature(key, signed)}" for key in keys)
+
+
+def is_signed(keys: Iterable[str], *, event_id: str, timestamp: int, body: bytes, header: str) -> bool:
+    """Whether one of the signatures in the header is one of these keys'. All are compared, each in constant time."""
+    expected = signature_header(keys, event_id=event_id, timestamp=timestamp, body=body).encode().split(b" ")
+    given = header.encode().split(b" ")[:MAX_SIGNATURES]
+    return any([hmac.compare_digest(one, other) for one in expected for other in given])
 
 
 def _signature(key: str, signed: bytes) -> str:
