@@ -4,6 +4,7 @@ Both are inserted in one transaction. A repeated request finds the execution, or
 lease ends the wait for an execution whose process died.
 """
 
+import math
 import time
 from uuid import UUID
 
@@ -11,6 +12,7 @@ from django.conf import settings
 
 from apps.executions.models import INTERRUPTED, Execution, Status
 from apps.executions.orchestrator.command import Finished, IdempotencyClaim
+from apps.models.providers.cancellation import Cancellation
 from everquant.api.errors import Conflict
 from everquant.api.idempotency import HEADER, refuse_other_request
 from everquant.api.models import IdempotencyKey
@@ -31,18 +33,21 @@ def claim(organization_id: UUID, given: IdempotencyClaim) -> tuple[UUID, bool]:
     return record.id, is_new
 
 
-def wait_for(execution_id: UUID, organization_id: UUID) -> Finished:
-    """The finished execution; raises Conflict with its Location when it still runs after WRITE_TIMEOUT."""
-    give_up_at = time.monotonic() + settings.WRITE_TIMEOUT
+def wait_for(execution_id: UUID, organization_id: UUID, deadline: float, cancellation: Cancellation) -> Finished:
+    """The finished execution; raises Conflict with its Location when it still runs by then, or this is cancelled.
+
+    `deadline` is in seconds of `time.monotonic()`; infinity stands for WRITE_TIMEOUT from now.
+    """
+    give_up_at = deadline if math.isfinite(deadline) else time.monotonic() + settings.WRITE_TIMEOUT
     pause_s = _FIRST_PAUSE_S
     while True:
         execution = stored(execution_id, organization_id)
         release_connection()
         if execution.is_finished:
             return finished(execution)
-        if time.monotonic() >= give_up_at:
+        if time.monotonic() >= give_up_at or cancellation.is_requested:
             raise _still_running(execution_id)
-        time.sleep(pause_s)
+        cancellation.pause(pause_s)
         pause_s = min(pause_s * 2, _LONGEST_PAUSE_S)
 
 

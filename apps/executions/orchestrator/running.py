@@ -78,7 +78,7 @@ def prepare(command: Command) -> Prepared:
             if command.is_background:
                 queueing.call_runners(command.organization_id, 1)
             return prepared
-    return Prepared(idempotency.stored(execution_id, command.organization_id), None, None)
+    return _bound(Prepared(idempotency.stored(execution_id, command.organization_id), None, None), command)
 
 
 def run(prepared: Prepared, on_delta: OnDelta | None = None, before_end: Callable[[], None] | None = None) -> Finished:
@@ -90,7 +90,7 @@ def run(prepared: Prepared, on_delta: OnDelta | None = None, before_end: Callabl
     execution, payload, plan = prepared.execution, prepared.payload, prepared.plan
     release_connection()
     if plan is None or payload is None:
-        return idempotency.wait_for(execution.id, execution.organization_id)
+        return idempotency.wait_for(execution.id, execution.organization_id, prepared.deadline, prepared.cancellation)
     assert_no_transaction()
     targets = [_target(execution, plan, model) for model in plan.candidates]
     is_patient = execution.is_background or prepared.is_patient
@@ -189,7 +189,10 @@ def _insert(command: Command, plan: Plan, execution_id: UUID) -> Prepared:
         response_schema=plan.version.response_schema,
         cache_ttl_s=command.cache_ttl_s,
     )
-    prepared = hold(execution, payload, plan, is_new=True)
+    return _bound(hold(execution, payload, plan, is_new=True), command)
+
+
+def _bound(prepared: Prepared, command: Command) -> Prepared:
     if command.deadline is not None:
         prepared.deadline = command.deadline
     prepared.is_patient = command.is_patient

@@ -3,9 +3,13 @@
 from collections.abc import Mapping
 from typing import Any, ClassVar
 
+from apps.executions.orchestrator import InlinePrompt
 from apps.prompts.rendering import PromptError, check_response_schema, check_tools
 from apps.workflows.nodes import fields
-from apps.workflows.nodes.base import NodeCall, NodeKind, Result
+from apps.workflows.nodes.asking import ask
+from apps.workflows.nodes.base import NodeCall, NodeKind, Pinner, Result
+from apps.workflows.nodes.pinning import pin_model
+from apps.workflows.nodes.resolving import pinned_id, resolved_list, resolved_object, resolved_text
 
 
 class Llm(NodeKind):
@@ -39,5 +43,27 @@ class Llm(NodeKind):
                 problems.append(("INVALID_CONFIG", why, path.replace(".", "/")))
         return problems
 
+    def pin(self, config: Mapping[str, Any], pinner: Pinner) -> dict[str, Any]:
+        return pin_model(config, pinner)
+
     def run(self, call: NodeCall) -> Result:
-        raise NotImplementedError
+        parameters = resolved_object(call, "parameters")
+        messages = _messages(call)
+        said = {"messages": messages, **({"parameters": parameters} if parameters else {})}
+        schema = call.config.get("response_schema")
+        wish = {
+            "inline": InlinePrompt(messages, list(call.config.get("tools", [])), schema),
+            "model_id": pinned_id(call, "model_id"),
+            "parameters": parameters,
+        }
+        return ask(call, wish, said, is_streamed=schema is None)
+
+
+def _messages(call: NodeCall) -> list[dict[str, Any]]:
+    if "messages" in call.config:
+        messages = resolved_list(call, "messages")
+    else:
+        messages = [{"role": "user", "content": resolved_text(call, "prompt")}]
+    if "system" in call.config:
+        messages = [{"role": "system", "content": resolved_text(call, "system")}, *messages]
+    return messages

@@ -1,0 +1,151 @@
+"""A node's call of a model: one execution for each attempt, however often the attempt is begun."""
+
+from hashlib import sha256
+from typing import Any
+from uuid import UUID
+
+import orjson
+
+from apps.executions import orchestrator
+from apps.executions.models import INTERRUPTED, Execution, Source, Status
+from apps.executions.orchestrator import Command, Finished, IdempotencyClaim
+from apps.models.providers.base import ErrorCode
+from apps.prompts.rendering import PromptError
+from apps.prompts.rendering.messages import check_messages
+from apps.workflows.nodes.base import NodeCall, NodeFailure, Result, Usage
+from apps.workflows.nodes.resolving import storable
+from everquant.api.errors import ApiError, ServiceUnavailable
+from everquant.api.models import IdempotencyKey
+from everquant.db import release_connection
+
+_RETRYABLE = frozenset(
+    {
+        ErrorCode.RATE_LIMITED, ErrorCode.TIMEOUT_CONNECT, ErrorCode.TIMEOUT_FIRST_TOKEN, ErrorCode.TIMEOUT_TOTAL,
+        ErrorCode.CONNECTION, ErrorCode.HTTP_5XX, ErrorCode.CONFLICT, ErrorCode.MODEL_LIMIT, ErrorCode.CIRCUIT_OPEN,
+        ErrorCode.INVALID_OUTPUT, ErrorCode.INTERRUPTED,
+    }
+)  # fmt: skip
+MESSAGE_LENGTH = 500
+
+
+def ask(call: NodeCall, wish: dict[str, Any], said: Any, *, is_streamed: bool) -> Result:
+    """Execute this wish (the fields of a Command) on behalf of the run. `said` is the step's input.
+
+    Raises NodeFailure with the execution's error code.
+    """
+    try:
+        prepared = orchestrator.prepare(_command(call, wish, is_streamed=is_streamed))
+        with call.cancellation.includes(prepared.cancellation):
+            finished = orchestrator.run(prepared, call.emit if is_streamed else None)
+    except ApiError as error:
+        raise _refusal(call, error, said) from error
+    finally:
+        release_connection()
+    if not finished.has_succeeded:
+        raise _failure(finished, said)
+    execution = finished.execution
+    return Result(_output(finished), input=said, execution_id=execution.id, usage=_usage(execution))
+
+
+def checked_messages(messages: Any) -> list[dict[str, Any]]:
+    """Raises NodeFailure."""
+    if messages == []:
+        return []
+    try:
+        check_messages(messages)
+    except PromptError as error:
+        told = "; ".join(f"{path}: {why}" for path, why in error.details.items())
+        raise NodeFailure("BAD_REQUEST", told[:MESSAGE_LENGTH]) from error
+    checked: list[dict[str, Any]] = messages
+    return checked
+
+
+def _command(call: NodeCall, wish: dict[str, Any], *, is_streamed: bool) -> Command:
+    run = call.run
+    claim = _claim_of(call, call.attempt)
+    return Command(
+        organization_id=run.organization_id,
+        source=Source.WORKFLOW,
+        is_streamed=is_streamed,
+        metadata={"node": call.path},
+        created_by_id=run.created_by_id,
+        api_key_id=run.api_key_id,
+        idempotency=IdempotencyClaim(claim, claim[-64:]),
+        provider_key=_provider_key(call),
+        workflow_id=run.workflow_id,
+        workflow_run_id=run.id,
+        deadline=call.deadline,
+        is_patient=True,
+        **wish,
+    )
+
+
+def _claim_of(call: NodeCall, attempt: int) -> str:
+    """Paths may be longer than a key."""
+    return "workflow:" + sha256(f"{call.run.id}:{call.path}:{attempt}".encode()).hexdigest()
+
+
+def _provider_key(call: NodeCall) -> str:
+    """The key that the provider may have seen already when the attempt before was cut off; else one of this attempt."""
+    first = call.attempt
+    if first > 1:
+        cut_off = _cut_off(call)
+        while first > 1 and _claim_of(call, first - 1) in cut_off:
+            first -= 1
+    return f"{call.run.id}-{_claim_of(call, first)[-32:]}"
+
+
+def _cut_off(call: NodeCall) -> frozenset[str]:
+    """Claims of earlier attempts whose call was interrupted."""
+    claims = [_claim_of(call, number) for number in range(1, call.attempt)]
+    scope = f"executions:{call.run.organization_id}"
+    made: dict[UUID, str] = dict(IdempotencyKey.objects.filter(scope=scope, key__in=claims).values_list("id", "key"))
+    executions = Execution.objects.for_organization(call.run.organization_id)
+    interrupted = executions.filter(id__in=made, status=Status.FAILED, error_code=INTERRUPTED)
+    return frozenset(made[execution_id] for execution_id in interrupted.values_list("id", flat=True))
+
+
+def _output(finished: Finished) -> Any:
+    payload = finished.payload
+    text = payload.output or ""
+    if payload.tool_calls:
+        return storable({"text": text, "tool_calls": payload.tool_calls})
+    if payload.response_schema is None:
+        return text
+    return storable(orjson.loads(text))
+
+
+def _usage(execution: Execution) -> Usage:
+    parts = (
+        execution.input_tokens, execution.cached_input_tokens, execution.cache_write_tokens,
+        execution.cache_write_1h_tokens,
+    )  # fmt: skip
+    if execution.input_tokens is None:
+        return Usage(cost_usd=execution.cost_usd)
+    output = (execution.output_tokens or 0) + (execution.reasoning_tokens or 0)
+    return Usage(sum(part or 0 for part in parts), output, execution.cost_usd)
+
+
+def _refusal(call: NodeCall, error: ApiError, said: Any) -> NodeFailure:
+    """Of what was not called, or is still being called by another worker."""
+    if call.cancellation.is_requested:
+        code = INTERRUPTED if call.cancellation.is_interruption else ErrorCode.CANCELLED.value
+        return NodeFailure(code, "The call was stopped.", is_retryable=code == INTERRUPTED, input=said)
+    if "execution_id" in error.details:
+        return NodeFailure(ErrorCode.TIMEOUT_TOTAL.value, error.message, is_retryable=True, input=said)
+    told = "; ".join(f"{path}: {why}" for path, why in error.details.items())
+    message = f"{error.message} {told}".strip()[:MESSAGE_LENGTH]
+    return NodeFailure(error.code, message, is_retryable=isinstance(error, ServiceUnavailable), input=said)
+
+
+def _failure(finished: Finished, said: Any) -> NodeFailure:
+    execution = finished.execution
+    return NodeFailure(
+        execution.error_code or ErrorCode.CANCELLED.value,
+        execution.error_message or "The call was cancelled.",
+        is_retryable=execution.error_code in _RETRYABLE,
+        retry_after_s=finished.retry_after_s,
+        input=said,
+        execution_id=execution.id,
+        usage=_usage(execution),
+    )
