@@ -13,23 +13,19 @@ def usage(*, input=0, cached=0, written=0, output=0, reasoning=0, for_an_hour=0)
     return Usage(input, cached, written, output, reasoning, for_an_hour)
 
 
-# Each with the page that it is from, or whose way of reporting it shows.
+# Each with the page that its numbers are from, read in November 2026; with "as in" where only the way of reporting is.
 OPENAI = {
-    "platform.openai.com/docs/guides/prompt-caching": (
+    "openai.com/index/api-prompt-caching": (
         {
             "prompt_tokens": 2006,
             "completion_tokens": 300,
             "total_tokens": 2306,
-            "prompt_tokens_details": {"cached_tokens": 1920},
-            "completion_tokens_details": {
-                "reasoning_tokens": 0,
-                "accepted_prediction_tokens": 0,
-                "rejected_prediction_tokens": 0,
-            },
+            "prompt_tokens_details": {"cached_tokens": 1920, "audio_tokens": 0},
+            "completion_tokens_details": {"reasoning_tokens": 0, "audio_tokens": 0},
         },
         usage(input=86, cached=1920, output=300),
     ),
-    "platform.openai.com/docs/guides/reasoning": (
+    "developers.openai.com/api/docs/guides/reasoning (by the names of chat completions)": (
         {
             "prompt_tokens": 75,
             "completion_tokens": 1186,
@@ -38,7 +34,7 @@ OPENAI = {
         },
         usage(input=75, output=162, reasoning=1024),
     ),
-    "platform.openai.com/docs/api-reference/chat/object": (
+    "as in platform.openai.com/docs/api-reference/chat/object": (
         {
             "prompt_tokens": 19,
             "completion_tokens": 10,
@@ -58,7 +54,7 @@ OPENAI = {
         },
         usage(input=27, cached=98, output=48),
     ),
-    "docs.x.ai/docs/guides/reasoning (reasoning is beside the completion)": (
+    "as in docs.x.ai/docs/guides/reasoning (reasoning is beside the completion)": (
         {
             "prompt_tokens": 32,
             "completion_tokens": 9,
@@ -67,11 +63,11 @@ OPENAI = {
         },
         usage(input=32, output=9, reasoning=94),
     ),
-    "ai.google.dev/gemini-api/docs/openai (thinking is in the total only)": (
+    "as in ai.google.dev/gemini-api/docs/openai (thinking is in the total only)": (
         {"prompt_tokens": 10, "completion_tokens": 5, "total_tokens": 215},
         usage(input=10, output=5, reasoning=200),
     ),
-    "api-docs.deepseek.com/guides/kv_cache": (
+    "as in api-docs.deepseek.com/guides/kv_cache": (
         {
             "prompt_tokens": 500,
             "prompt_cache_hit_tokens": 448,
@@ -81,7 +77,7 @@ OPENAI = {
         },
         usage(input=52, cached=448, output=20),
     ),
-    "platform.moonshot.ai (cached tokens beside the others)": (
+    "as in platform.moonshot.ai (cached tokens beside the others)": (
         {"prompt_tokens": 100, "completion_tokens": 7, "total_tokens": 107, "cached_tokens": 64},
         usage(input=36, cached=64, output=7),
     ),
@@ -114,11 +110,12 @@ OPENAI = {
     ),
 }
 ANTHROPIC = {
-    "platform.claude.com/docs/build-with-claude/prompt-caching (all read from the cache but the message)": (
+    "platform.claude.com/docs/en/build-with-claude/prompt-caching (all read from the cache but the message)": (
         {"input_tokens": 50, "cache_read_input_tokens": 100_000, "cache_creation_input_tokens": 0, "output_tokens": 9},
         usage(input=50, cached=100_000, output=9),
     ),
-    "platform.claude.com/docs/build-with-claude/prompt-caching (both times to live)": (
+    # The page's example says 248 written in all, and below it that this is the sum of both: it is made so here.
+    "platform.claude.com/docs/en/build-with-claude/prompt-caching (both times to live)": (
         {
             "input_tokens": 2048,
             "cache_read_input_tokens": 1800,
@@ -128,7 +125,7 @@ ANTHROPIC = {
         },
         usage(input=2048, cached=1800, written=456, for_an_hour=100, output=503),
     ),
-    "platform.claude.com/docs/build-with-claude/extended-thinking": (
+    "as in anthropic.types.OutputTokensDetails (thinking is part of the output)": (
         {"input_tokens": 60, "output_tokens": 500, "output_tokens_details": {"thinking_tokens": 380}},
         usage(input=60, output=120, reasoning=380),
     ),
@@ -180,21 +177,22 @@ def prices(*numbers):
     return Prices("catalog", **values)
 
 
+# Opus 5 and Sonnet of platform.claude.com/docs/en/about-claude/pricing; openai.com/index/api-prompt-caching.
 OPUS = prices("5", "0.5", "6.25", "25", "25", "10")
 SONNET = prices("3", "0.3", "3.75", "15", "15", "6")
 GPT_4O = prices("2.5", "1.25", "2.5", "10", "10", "2.5")
 COSTS = {
-    "platform.claude.com/docs/about-claude/pricing: a session of 50,000 in and 15,000 out": (
+    "platform.claude.com/docs/en/about-claude/pricing: a session of 50,000 in and 15,000 out": (
         usage(input=50_000, output=15_000),
         OPUS,
         "0.625",
     ),
-    "platform.claude.com/docs/about-claude/pricing: 40,000 of them read from the cache": (
+    "platform.claude.com/docs/en/about-claude/pricing: 40,000 of them read from the cache": (
         usage(input=10_000, cached=40_000, output=15_000),
         OPUS,
         "0.445",
     ),
-    "platform.claude.com/docs/about-claude/pricing: writes for 5 minutes 1.25, for an hour 2 times the input": (
+    "platform.claude.com/docs/en/about-claude/pricing: writes for 5 minutes 1.25, for an hour 2 times the input": (
         usage(written=1_000_000, for_an_hour=1_000_000),
         SONNET,
         "9.75",

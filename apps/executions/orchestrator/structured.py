@@ -1,7 +1,8 @@
 """Structured output: whether an answer is JSON that fits the prompt's schema, and how to ask for it once more.
 
 The schema is anybody's and the answer a model's. So nothing is fetched, regular expressions (which can take forever)
-are left to the provider, and a check follows a bounded number of references.
+are left to the provider, and a check follows a bounded number of references. (jsonschema-rs has patterns that take
+linear time, but follows references without a bound, and holds up all threads of the process meanwhile.)
 """
 
 import threading
