@@ -17,11 +17,10 @@ from rest_framework.test import APIClient
 from apps.executions.models import Execution, Status
 from apps.executions.sweeping import finish_batches
 from apps.models.services import create_default_models
-from apps.organizations.models import Organization
 from apps.users.models import ApiKey, AuditEntry
 from apps.users.permissions import AUTHENTICATED, PERMISSIONS, PERSON, PUBLIC, ROLE_PERMISSIONS, Role
 from apps.users.tenancy import TenantViewSet
-from tests.conftest import PASSWORD, Client, Person, client_for, make_person
+from tests.conftest import PASSWORD, Client, Person, client_for, make_organization, make_person
 from tests.project.routes import ROUTES, Route
 
 # Savepoints are begin and commit outside of a test; content types are remembered by the process.
@@ -69,8 +68,7 @@ def key_client(person: Any, scopes: list[str]) -> APIClient:
 
 
 def cast() -> dict[str, Person]:
-    acme = Organization.objects.create(name="Acme", slug="acme")
-    other = Organization.objects.create(name="Other", slug="other")
+    acme, other = make_organization("Acme"), make_organization("Other")
     roles = {role.value: make_person(acme, f"{role}@acme.example", role, client_for) for role in Role}
     return {**roles, "outsider": make_person(other, "oz@other.example", Role.ADMIN, client_for)}
 
