@@ -1,10 +1,37 @@
-"""Values in a configuration: JSON in which `{"$ref": …}` and `{{…}}` stand for what the run has come to."""
+"""Values in a configuration: JSON in which `{"$ref": …}` and `{{…}}` stand for what the run has come to.
 
-from collections.abc import Mapping
+A path is a root's name, then keys and indexes: `inputs.ticket`, `nodes.search.output.hits.0`. The output of a node that
+was skipped or has failed is missing, whatever else is known of it. `\\{{` is a literal `{{`, as in prompts.
+"""
+
+import re
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from apps.prompts.rendering.errors import RenderError, TemplateError
+from apps.prompts.rendering.simple import Path, SimpleTemplate, compile_simple
+from apps.prompts.rendering.values import measure, to_text
+
 Json = Any
+
+MAX_SIZE = 5_000_000
+"""Of a resolved value: characters, numbers and keys."""
+MAX_DEPTH = 64
+MAX_PATH = 500
+ROOTS = frozenset({"inputs", "nodes", "run", "item", "index", "iteration", "last"})
+
+_PATH = re.compile(r"[^\W\d]\w*(?:\.[\w-]+)*", re.ASCII)
+_ABSENT: Any = object()
+
+
+class ValueProblem(Exception):
+    """A value or an expression cannot be read, or not be resolved. `code` is UPPER_CASE."""
+
+    def __init__(self, code: str, message: str) -> None:
+        super().__init__(message)
+        self.code = code
+        self.message = message
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,3 +47,164 @@ class Scope:
 
     def with_roots(self, **roots: Json) -> "Scope":
         return Scope({**self.roots, **roots})
+
+
+@dataclass(frozen=True, slots=True)
+class Reference:
+    """`pointer` is the JSON pointer of the text or object it stands in, from the value's top: empty or `/a/0`."""
+
+    path: str
+    has_default: bool
+    pointer: str
+
+    @property
+    def segments(self) -> list[str]:
+        return self.path.split(".")
+
+
+def resolve(value: Json, scope: Scope) -> Json:
+    """The value with what it refers to; parts may be shared with the scope. Raises ValueProblem."""
+    resolved = _resolve(value, scope, 0)
+    check_size(resolved)
+    return resolved
+
+
+def render_text(text: str, scope: Scope) -> str:
+    """The text with its placeholders replaced, also when it is nothing but one. Raises ValueProblem."""
+    return _render(_template(text), scope)
+
+
+def references(value: Json) -> list[Reference]:
+    """Everything the value refers to, in its order. Raises ValueProblem for what is no path or no placeholder."""
+    return list(_references(value, "", 0))
+
+
+def find(path: str, scope: Scope) -> Json:
+    """What stands at a path; raises ValueProblem MISSING_VALUE naming it."""
+    found = _find(path.split("."), scope)
+    if found is _ABSENT:
+        raise ValueProblem("MISSING_VALUE", f"There is no {path}{_reason(path.split('.'), scope)}.")
+    return found
+
+
+def check_size(value: Json) -> None:
+    """Raises ValueProblem above MAX_SIZE or MAX_DEPTH; shared parts count as often as they appear."""
+    try:
+        measure(value, MAX_SIZE)
+    except RenderError as error:
+        raise ValueProblem("VALUE_TOO_LARGE", error.message) from error
+
+
+def has_ended_well(node: Json) -> bool:
+    """Whether the state of a node has an output."""
+    return isinstance(node, Mapping) and node.get("status", "ok") == "ok"
+
+
+def escape(key: str) -> str:
+    """A key as a step of a JSON pointer."""
+    return key.replace("~", "~0").replace("/", "~1")
+
+
+def _resolve(value: Json, scope: Scope, depth: int) -> Json:
+    if depth > MAX_DEPTH:
+        raise ValueProblem("VALUE_TOO_LARGE", f"A value is nested deeper than {MAX_DEPTH} levels.")
+    if isinstance(value, str):
+        return _resolve_text(value, scope)
+    if isinstance(value, Mapping):
+        if "$ref" in value:
+            return _follow(value, scope, depth)
+        return {key: _resolve(part, scope, depth + 1) for key, part in value.items()}
+    if isinstance(value, list):
+        return [_resolve(part, scope, depth + 1) for part in value]
+    return value
+
+
+def _resolve_text(text: str, scope: Scope) -> Json:
+    if "{{" not in text:
+        return text
+    template = _template(text)
+    if len(template.parts) == 1 and isinstance(template.parts[0], Path):
+        return find(template.parts[0].name, scope)
+    return _render(template, scope)
+
+
+def _follow(value: Mapping[str, Json], scope: Scope, depth: int) -> Json:
+    path = _path_of(value)
+    if "default" not in value:
+        return find(path, scope)
+    found = _find(path.split("."), scope)
+    return _resolve(value["default"], scope, depth + 1) if found is _ABSENT else found
+
+
+def _path_of(value: Mapping[str, Json]) -> str:
+    path = value["$ref"]
+    if value.keys() - {"$ref", "default"}:
+        raise ValueProblem("INVALID_REFERENCE", "Beside $ref there may only be a default.")
+    if not isinstance(path, str) or len(path) > MAX_PATH or _PATH.fullmatch(path) is None:
+        raise ValueProblem("INVALID_REFERENCE", "$ref is a path such as inputs.ticket or nodes.search.output.hits.0.")
+    return path
+
+
+def _template(text: str) -> SimpleTemplate:
+    try:
+        return compile_simple(text)
+    except TemplateError as error:
+        raise ValueProblem("INVALID_TEMPLATE", error.message) from error
+
+
+def _render(template: SimpleTemplate, scope: Scope) -> str:
+    texts: list[str] = []
+    left = MAX_SIZE
+    for part in template.parts:
+        value = find(part.name, scope) if isinstance(part, Path) else part
+        if not isinstance(value, str):
+            check_size(value)
+            value = to_text(value)
+        left -= len(value)
+        if left < 0:
+            raise ValueProblem("VALUE_TOO_LARGE", f"The text is longer than {MAX_SIZE} characters.")
+        texts.append(value)
+    return "".join(texts)
+
+
+def _references(value: Json, pointer: str, depth: int) -> Iterator[Reference]:
+    if depth > MAX_DEPTH:
+        raise ValueProblem("VALUE_TOO_LARGE", f"A value is nested deeper than {MAX_DEPTH} levels.")
+    if isinstance(value, str) and "{{" in value:
+        paths = [part for part in _template(value).parts if isinstance(part, Path)]
+        yield from (Reference(path.name, has_default=False, pointer=pointer) for path in paths)
+    elif isinstance(value, Mapping) and "$ref" in value:
+        yield Reference(_path_of(value), has_default="default" in value, pointer=pointer)
+        yield from _references(value.get("default"), f"{pointer}/default", depth + 1)
+    elif isinstance(value, Mapping | list):
+        parts = value.items() if isinstance(value, Mapping) else enumerate(value)
+        for key, part in parts:
+            yield from _references(part, f"{pointer}/{escape(str(key))}", depth + 1)
+
+
+def _find(segments: Sequence[str], scope: Scope) -> Json:
+    found: Any = scope.roots
+    for place, segment in enumerate(segments):
+        if place == 2 and segments[0] == "nodes" and segment == "output" and not has_ended_well(found):
+            return _ABSENT
+        found = _step(found, segment)
+        if found is _ABSENT:
+            return _ABSENT
+    return found
+
+
+def _step(value: Json, segment: str) -> Json:
+    if isinstance(value, Mapping):
+        return value.get(segment, _ABSENT)
+    is_index = segment.isascii() and segment.isdecimal() and len(segment) < 10
+    if isinstance(value, list) and is_index and int(segment) < len(value):
+        return value[int(segment)]
+    return _ABSENT
+
+
+def _reason(segments: Sequence[str], scope: Scope) -> str:
+    """Why an output is missing, where it is the node that has none."""
+    if segments[0] != "nodes" or len(segments) < 3:
+        return ""
+    status = _find([*segments[:2], "status"], scope)
+    return {"skipped": ": the node was skipped", "error": ": the node has failed"}.get(str(status), "")

@@ -1,0 +1,155 @@
+"""JMESPath: JSON from JSON. What a query makes is weighed as it is made, for `[@,@]|[@,@]|…` doubles at every step."""
+
+from collections.abc import Iterator
+from functools import lru_cache
+from typing import Any
+
+from jmespath.exceptions import JMESPathError
+from jmespath.parser import Parser
+from jmespath.visitor import TreeInterpreter
+
+from apps.prompts.rendering.values import find_problem
+from apps.workflows.definition.expressions.reading import MAX_CHARS
+from apps.workflows.definition.values import MAX_SIZE, Reference, ValueProblem, check_size
+
+Json = Any
+
+MAX_STEPS = 1_000_000
+_PROJECTIONS = frozenset({"projection", "value_projection", "filter_projection"})
+
+
+def check_jmespath(expression: str) -> None:
+    """Raises ValueProblem INVALID_EXPRESSION, EXPRESSION_TOO_LARGE."""
+    _parsed(expression)
+
+
+def search(expression: str, data: Json) -> Json:
+    """What the expression finds in the data; null when there is nothing. Raises ValueProblem."""
+    try:
+        found = _Interpreter().visit(_parsed(expression), data)
+    except (JMESPathError, TypeError, ValueError, ArithmeticError, AttributeError, KeyError) as error:
+        raise ValueProblem("INVALID_EXPRESSION", str(error)[:300]) from error
+    except RecursionError as error:
+        raise ValueProblem("EXPRESSION_TOO_LARGE", "The expression or the data is nested too deeply.") from error
+    check_size(found)
+    problem = find_problem(found)
+    if problem is not None:
+        raise ValueProblem("INVALID_EXPRESSION", f"The result is not JSON: {problem[1]}")
+    return found
+
+
+def jmespath_references(expression: str) -> list[Reference]:
+    """What an expression over all roots refers to. They have a default: what is missing is null in JMESPath."""
+    paths = dict.fromkeys(".".join(path) for path in _used(_parsed(expression)) if path)
+    return [Reference(path, has_default=True, pointer="") for path in paths]
+
+
+@lru_cache(maxsize=1024)
+def _parsed(expression: str) -> dict[str, Any]:
+    if len(expression) > MAX_CHARS:
+        raise ValueProblem("EXPRESSION_TOO_LARGE", f"At most {MAX_CHARS} characters.")
+    try:
+        parsed: dict[str, Any] = Parser().parse(expression).parsed
+    except (JMESPathError, ValueError) as error:
+        raise ValueProblem("INVALID_EXPRESSION", str(error).splitlines()[0][:300]) from error
+    except RecursionError as error:
+        raise ValueProblem("EXPRESSION_TOO_LARGE", "The expression is nested too deeply.") from error
+    return parsed
+
+
+class _Interpreter(TreeInterpreter):  # type: ignore[misc] # the library has no types
+    """Counts its steps and weighs what functions, comparisons and new lists take and give."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._steps = 0
+        self._weights: dict[int, tuple[int, Any]] = {}
+
+    def visit(self, node: dict[str, Any], *args: Any, **kwargs: Any) -> Any:
+        self._spend(1)
+        return super().visit(node, *args, **kwargs)
+
+    def visit_function_expression(self, node: dict[str, Any], value: Any) -> Any:
+        arguments = [self.visit(child, value) for child in node["children"]]
+        self._spend(sum(map(self._weigh, arguments)))
+        return self._weighed(self._functions.call_function(node["value"], arguments))
+
+    def visit_comparator(self, node: dict[str, Any], value: Any) -> Any:
+        return super().visit_comparator(self._with_results(node, value), value)
+
+    def visit_flatten(self, node: dict[str, Any], value: Any) -> Any:
+        return self._weighed(super().visit_flatten(self._with_results(node, value), value))
+
+    def _with_results(self, node: dict[str, Any], value: Any) -> dict[str, Any]:
+        """The node over what its children come to, once that has been weighed."""
+        results = [self.visit(child, value) for child in node["children"]]
+        self._spend(sum(map(self._weigh, results)))
+        return {**node, "children": [{"type": "literal", "value": result, "children": []} for result in results]}
+
+    def visit_multi_select_list(self, node: dict[str, Any], value: Any) -> Any:
+        return self._weighed(super().visit_multi_select_list(node, value))
+
+    def visit_multi_select_dict(self, node: dict[str, Any], value: Any) -> Any:
+        return self._weighed(super().visit_multi_select_dict(node, value))
+
+    def _spend(self, steps: int) -> None:
+        self._steps += steps
+        if self._steps > MAX_STEPS + MAX_SIZE:
+            raise ValueProblem("EXPRESSION_TOO_COSTLY", "The expression does more than is allowed for one node.")
+
+    def _weighed(self, value: Any) -> Any:
+        self._weigh(value)
+        return value
+
+    def _weigh(self, value: Any) -> int:
+        """One for each part and character; parts that are shared count as often as they appear. Remembered."""
+        known = self._weights.get(id(value))
+        if known is not None:
+            return known[0]
+        weight = 1
+        if isinstance(value, str):
+            weight += len(value)
+        elif isinstance(value, dict):
+            weight += sum(map(len, value)) + sum(map(self._weigh, value.values()))
+        elif isinstance(value, list):
+            weight += sum(map(self._weigh, value))
+        if weight > MAX_SIZE:
+            raise ValueProblem("VALUE_TOO_LARGE", f"The expression makes more than {MAX_SIZE} characters.")
+        if isinstance(value, dict | list):
+            self._weights[id(value)] = (weight, value)
+        return weight
+
+
+Path = tuple[str, ...] | None
+
+
+def _used(node: dict[str, Any]) -> Iterator[Path]:
+    found: list[Path] = []
+    found.append(_follow(node, (), found))
+    return iter(found)
+
+
+def _follow(node: dict[str, Any], at: Path, found: list[Path]) -> Path:
+    """The path of what a node gives when it stands at `at`; None is a part of something that was noted as used."""
+    kind, children = node["type"], node["children"]
+    if kind == "field":
+        return None if at is None else (*at, node["value"])
+    if kind in {"current", "identity"}:
+        return at
+    if kind in {"subexpression", "index_expression", "pipe"}:
+        for child in children:
+            at = _follow(child, at, found)
+        return at
+    if kind == "index":
+        return None if at is None else (*at, str(node["value"]))
+    if kind in _PROJECTIONS:
+        found.append(_follow(children[0], at, found))
+        found.extend(_follow(child, None, found) for child in children[1:])
+        return None
+    if kind == "expref":
+        at = None
+    if kind not in {"slice", "literal"}:
+        found.extend(_follow(child, at, found) for child in children)
+    elif kind == "slice":
+        found.append(at)
+    return None
