@@ -8,6 +8,7 @@ import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
+from urllib.parse import quote
 
 import psycopg
 from django.conf import settings
@@ -79,6 +80,13 @@ def make_database(worker: str) -> None:
         names = sql.Identifier(own), sql.Identifier(template)
         server.execute(sql.SQL("CREATE DATABASE {} TEMPLATE {}").format(*names))
     _use(own)
+
+
+def database_url() -> str:
+    """Of this process's database, for programs that a test starts."""
+    known = connection.settings_dict
+    user, password = quote(known["USER"]), quote(known["PASSWORD"])
+    return f"postgresql://{user}:{password}@/{known['NAME']}?host={quote(known['HOST'])}&port={known['PORT']}"
 
 
 def leave_database() -> None:

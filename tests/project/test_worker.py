@@ -15,6 +15,7 @@ from django.db import connection
 from django.db.models import QuerySet
 from procrastinate.contrib.django.models import ProcrastinateJob, ProcrastinateWorker
 
+from tests.databases import database_url
 from tests.project.processes import wait_until
 
 CHECKOUT = Path(__file__).resolve().parents[2]
@@ -22,12 +23,6 @@ pytestmark = pytest.mark.django_db(transaction=True)
 
 JOBS = "tests.project.jobs.tasks"
 Start = Callable[..., "subprocess.Popen[bytes]"]
-
-
-def database_url() -> str:
-    database = connection.settings_dict
-    user, password = quote(database["USER"]), quote(database["PASSWORD"])
-    return f"postgresql://{user}:{password}@/{database['NAME']}?host={quote(database['HOST'])}&port={database['PORT']}"
 
 
 @pytest.fixture
