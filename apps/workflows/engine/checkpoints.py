@@ -1,0 +1,86 @@
+"""LangGraph's checkpoints of runs, in PostgreSQL: the states of a run's nodes between two walks.
+
+They are written when a walk ends. What happens in between is recorded node by node (see steps.py), and that is what a
+walk after a crash goes by; see docs/decisions.
+"""
+
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import timedelta
+from typing import Any
+
+from django.conf import settings
+from django.db import connection
+from django.utils import timezone
+from langgraph.checkpoint.postgres import PostgresSaver
+from langgraph.checkpoint.serde.jsonplus import JsonPlusSerializer
+from procrastinate.contrib.django.utils import connector_params
+from psycopg.rows import dict_row
+from psycopg_pool import ConnectionPool
+
+from apps.workflows.engine.steps import LeaseLost
+from apps.workflows.models import WorkflowRun
+
+MOST_CONNECTIONS = 4
+_lock = threading.Lock()
+_pools: list[ConnectionPool[Any]] = []
+
+
+class RunSaver(PostgresSaver):
+    """One run's: LangGraph's saver holds a lock, which runs must not share. Only who has the run's lease writes."""
+
+    def __init__(self, run: WorkflowRun) -> None:
+        # Plain JSON only: nothing in a checkpoint can name a class to be made.
+        serializer = JsonPlusSerializer(pickle_fallback=False, allowed_json_modules=None, allowed_msgpack_modules=None)
+        super().__init__(_pool(), serde=serializer)
+        self._run = run
+
+    @contextmanager
+    def _cursor(self, *, pipeline: bool = False) -> Iterator[Any]:
+        with self.lock, _pool().connection() as held, held.transaction(), held.cursor(binary=True) as cursor:
+            if pipeline:
+                cursor.execute(
+                    "SELECT 1 FROM workflows_workflowrun WHERE id = %s AND fence = %s AND status = 'running' FOR SHARE",
+                    [self._run.id, self._run.fence],
+                )
+                if cursor.fetchone() is None:
+                    raise LeaseLost
+            yield cursor
+
+
+def _pool() -> ConnectionPool[Any]:
+    with _lock:
+        if not _pools:
+            options = {**connector_params(), "autocommit": True, "row_factory": dict_row, "prepare_threshold": None}
+            pool: ConnectionPool[Any] = ConnectionPool(
+                kwargs=options,
+                min_size=0,
+                max_size=MOST_CONNECTIONS,
+                max_idle=30.0,
+                open=True,
+                check=ConnectionPool.check_connection,
+                name="checkpoints",
+            )
+            _pools.append(pool)
+        return _pools[0]
+
+
+def close_pool() -> None:
+    """For tests: the next saver opens another one."""
+    with _lock:
+        while _pools:
+            _pools.pop().close()
+
+
+def purge() -> int:
+    """Delete the checkpoints of runs that ended some time ago; gives of how many."""
+    ended_before = timezone.now() - timedelta(seconds=settings.WORKFLOW_CHECKPOINTS_KEPT_S)
+    old = WorkflowRun.objects.filter(has_checkpoints=True, finished_at__lt=ended_before)
+    ids = list(old.values_list("id", flat=True)[:1000])
+    threads = [str(run_id) for run_id in ids]
+    with connection.cursor() as cursor:
+        for table in ("checkpoint_writes", "checkpoint_blobs", "checkpoints"):
+            cursor.execute(f"DELETE FROM {table} WHERE thread_id = ANY(%s)", [threads])  # noqa: S608 (names above)
+    WorkflowRun.objects.filter(id__in=ids).update(has_checkpoints=False)
+    return len(ids)

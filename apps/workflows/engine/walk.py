@@ -1,0 +1,152 @@
+"""One worker's time with a run: what all its nodes share, and how it is brought to a stop."""
+
+import threading
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from decimal import Decimal
+from enum import StrEnum
+from typing import Any
+from uuid import UUID
+
+from apps.models.providers.base import Delta
+from apps.models.providers.cancellation import Cancellation
+from apps.workflows.definition.model import Definition
+from apps.workflows.engine import events
+from apps.workflows.engine.steps import Recorded, Totals
+from apps.workflows.models import WorkflowRun
+
+_ENTER_POLL_S = 0.25
+
+
+class Halt(StrEnum):
+    """Why a walk stops before its end."""
+
+    CANCELLED = "cancelled"
+    TIMED_OUT = "timed_out"
+    DRAINING = "draining"
+    LOST = "lost"
+
+
+class Walk:
+    """Nodes are begun until it is halted. Those under way are let finish, or are stopped as well.
+
+    `deadline` is in seconds of `time.monotonic()`. `recorded` is what earlier workers did, by path.
+    """
+
+    def __init__(self, run: WorkflowRun, definition: Definition, recorded: Mapping[str, Recorded]) -> None:
+        self.run = run
+        self.definition = definition
+        self.recorded = recorded
+        self.settings = definition.settings
+        self.started = time.monotonic()
+        self.deadline = self.started + max(0.0, self.settings.timeout_s - run.active_ms / 1000)
+        self.totals = Totals(run.node_count, run.cost_usd)
+        self.halt_reason: Halt | None = None
+        self.on_halt: Any = None
+        self._halted = threading.Event()
+        self._lock = threading.Lock()
+        self._calls: set[Cancellation] = set()
+        self._places = threading.BoundedSemaphore(self.settings.max_concurrency)
+        self._deltas: dict[tuple[str, int], list[str]] = {}
+
+    @property
+    def is_halted(self) -> bool:
+        return self._halted.is_set()
+
+    @property
+    def active_ms(self) -> int:
+        return int((time.monotonic() - self.started) * 1000)
+
+    @property
+    def has_spent_its_budget(self) -> bool:
+        limit = self.settings.max_cost_usd
+        return limit is not None and self.totals.cost_usd >= Decimal(limit)
+
+    def halt(self, reason: Halt, *, with_calls: bool = True) -> None:
+        """The first reason stays, but a stronger stop of the calls is heeded at any time."""
+        with self._lock:
+            if self.halt_reason is None:
+                self.halt_reason = reason
+            calls = list(self._calls) if with_calls else []
+            self._halted.set()
+        if self.on_halt is not None:
+            self.on_halt()
+        for call in calls:
+            call.request(is_interruption=reason in {Halt.DRAINING, Halt.LOST})
+
+    def pause(self, seconds: float) -> None:
+        """At most until it is halted."""
+        self._halted.wait(seconds)
+
+    @contextmanager
+    def place(self) -> Iterator[bool]:
+        """A place among the nodes that run at once; False when the walk was halted while waiting for it."""
+        while not self._places.acquire(timeout=_ENTER_POLL_S):
+            if self.is_halted:
+                yield False
+                return
+        try:
+            yield not self.is_halted
+        finally:
+            self._places.release()
+
+    @contextmanager
+    def call(self) -> Iterator[Cancellation]:
+        """What stops a node's call when the walk is halted."""
+        cancellation = Cancellation()
+        with self._lock:
+            self._calls.add(cancellation)
+            is_halted = self.is_halted
+        if is_halted:
+            cancellation.request(is_interruption=True)
+        try:
+            yield cancellation
+        finally:
+            with self._lock:
+                self._calls.discard(cancellation)
+
+    def add_delta(self, path: str, attempt: int, delta: Delta) -> None:
+        if delta.text:
+            with self._lock:
+                self._deltas.setdefault((path, attempt), []).append(delta.text)
+
+    def flush_deltas(self) -> None:
+        """Store what has come of streamed answers; lost when the database is away: the answer's end has it all."""
+        with self._lock:
+            pieces, self._deltas = self._deltas, {}
+        told = [
+            ("node.delta", {"path": path, "attempt": attempt, "text": "".join(text)})
+            for (path, attempt), text in pieces.items()
+        ]
+        if told:
+            events.append(self.run.id, told, fence=self.run.fence)
+
+
+class Walks:
+    """Those of this process."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._open: dict[UUID, Walk] = {}
+
+    def add(self, walk: Walk) -> None:
+        with self._lock:
+            self._open[walk.run.id] = walk
+
+    def remove(self, walk: Walk) -> None:
+        with self._lock:
+            if self._open.get(walk.run.id) is walk:
+                del self._open[walk.run.id]
+
+    def all(self) -> list[Walk]:
+        with self._lock:
+            return list(self._open.values())
+
+    def interrupt_all(self) -> None:
+        """Stop every call: the process is about to end, and other workers go on."""
+        for walk in self.all():
+            walk.halt(Halt.DRAINING)
+
+
+WALKS = Walks()
