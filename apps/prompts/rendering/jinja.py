@@ -191,6 +191,42 @@ def _questions(tree: nodes.Template) -> Iterator[nodes.Filter | nodes.Test]:
     yield from (node for node in tree.find_all(nodes.Test) if node.name in {"defined", "undefined"})
 
 
+def paths_of(source: str) -> list[tuple[str, bool]]:
+    """What a template that compiles reads of its variables: each dotted path once, and whether it may be missing.
+
+    A path ends where its next step is not written out: of `a.b[name].c` it is `a.b`.
+    """
+    tree = environment.parse(source)
+    undeclared = meta.find_undeclared_variables(tree)
+    asked = {id(question.node) for question in _questions(tree)}
+    found: dict[str, bool] = {}
+    stack: list[nodes.Node] = [tree]
+    while stack:
+        node = stack.pop()
+        steps = _steps(node)
+        if steps and steps[0] in undeclared:
+            path = ".".join(steps)
+            found[path] = found.get(path, True) and id(node) in asked
+        elif not steps:
+            stack.extend(reversed(list(node.iter_child_nodes())))
+    return list(found.items())
+
+
+def _steps(node: nodes.Node) -> list[str]:
+    """Of `a.b["c"][0]`: a, b, c and 0; none for anything else."""
+    steps: list[str] = []
+    while True:
+        if isinstance(node, nodes.Name):
+            return [node.name, *reversed(steps)]
+        if isinstance(node, nodes.Getattr):
+            steps.append(node.attr)
+        elif isinstance(node, nodes.Getitem) and isinstance(node.arg, nodes.Const):
+            steps.append(str(node.arg.value))
+        else:
+            return []
+        node = node.node
+
+
 class Hardener(NodeTransformer):
     """Rewrites a tree so that what plain Python would do for free goes through the budget."""
 

@@ -2,20 +2,19 @@
 
 from hashlib import sha256
 from typing import Any
-from uuid import UUID
 
 import orjson
 
 from apps.executions import orchestrator
-from apps.executions.models import INTERRUPTED, Execution, Source, Status
+from apps.executions.models import INTERRUPTED, Execution, Source
 from apps.executions.orchestrator import Command, Finished, IdempotencyClaim
 from apps.models.providers.base import ErrorCode
 from apps.prompts.rendering import PromptError
 from apps.prompts.rendering.messages import check_messages
 from apps.workflows.nodes.base import NodeCall, NodeFailure, Result, Usage
+from apps.workflows.nodes.repeating import stable_key
 from apps.workflows.nodes.resolving import storable
 from everquant.api.errors import ApiError, ServiceUnavailable
-from everquant.api.models import IdempotencyKey
 from everquant.db import release_connection
 
 _RETRYABLE = frozenset(
@@ -62,7 +61,7 @@ def checked_messages(messages: Any) -> list[dict[str, Any]]:
 
 def _command(call: NodeCall, wish: dict[str, Any], *, is_streamed: bool) -> Command:
     run = call.run
-    claim = _claim_of(call, call.attempt)
+    claim = "workflow:" + _digest(call.key)
     return Command(
         organization_id=run.organization_id,
         source=Source.WORKFLOW,
@@ -70,8 +69,8 @@ def _command(call: NodeCall, wish: dict[str, Any], *, is_streamed: bool) -> Comm
         metadata={"node": call.path},
         created_by_id=run.created_by_id,
         api_key_id=run.api_key_id,
-        idempotency=IdempotencyClaim(claim, claim[-64:]),
-        provider_key=_provider_key(call),
+        idempotency=IdempotencyClaim(claim, _digest(call.key)),
+        provider_key=_digest(stable_key(call)),
         workflow_id=run.workflow_id,
         workflow_run_id=run.id,
         deadline=call.deadline,
@@ -80,29 +79,9 @@ def _command(call: NodeCall, wish: dict[str, Any], *, is_streamed: bool) -> Comm
     )
 
 
-def _claim_of(call: NodeCall, attempt: int) -> str:
-    """Paths may be longer than a key."""
-    return "workflow:" + sha256(f"{call.run.id}:{call.path}:{attempt}".encode()).hexdigest()
-
-
-def _provider_key(call: NodeCall) -> str:
-    """The key that the provider may have seen already when the attempt before was cut off; else one of this attempt."""
-    first = call.attempt
-    if first > 1:
-        cut_off = _cut_off(call)
-        while first > 1 and _claim_of(call, first - 1) in cut_off:
-            first -= 1
-    return f"{call.run.id}-{_claim_of(call, first)[-32:]}"
-
-
-def _cut_off(call: NodeCall) -> frozenset[str]:
-    """Claims of earlier attempts whose call was interrupted."""
-    claims = [_claim_of(call, number) for number in range(1, call.attempt)]
-    scope = f"executions:{call.run.organization_id}"
-    made: dict[UUID, str] = dict(IdempotencyKey.objects.filter(scope=scope, key__in=claims).values_list("id", "key"))
-    executions = Execution.objects.for_organization(call.run.organization_id)
-    interrupted = executions.filter(id__in=made, status=Status.FAILED, error_code=INTERRUPTED)
-    return frozenset(made[execution_id] for execution_id in interrupted.values_list("id", flat=True))
+def _digest(key: str) -> str:
+    """Paths may be longer than keys."""
+    return sha256(key.encode()).hexdigest()
 
 
 def _output(finished: Finished) -> Any:
@@ -111,7 +90,7 @@ def _output(finished: Finished) -> Any:
     if payload.tool_calls:
         return storable({"text": text, "tool_calls": payload.tool_calls})
     if payload.response_schema is None:
-        return text
+        return storable(text)
     return storable(orjson.loads(text))
 
 

@@ -16,7 +16,7 @@ from uuid import UUID
 from apps.models.providers.base import Delta
 from apps.models.providers.cancellation import Cancellation
 from apps.workflows.definition.model import OK, Edge, Node
-from apps.workflows.definition.values import Scope
+from apps.workflows.definition.values import Reference, Scope, references
 
 Json = Any
 
@@ -162,6 +162,13 @@ class NodeKind(ABC):
         `where` is a JSON pointer within the configuration, without its first slash: `cases/0/expr`.
         """
         return []
+
+    def references(self, config: Mapping[str, Json]) -> list[Reference]:
+        """Everything that the configuration refers to; pointers are within it. Raises ValueProblem.
+
+        Without what stands in a container's body or in the `until` of a loop, which sees its body.
+        """
+        return references({key: value for key, value in config.items() if key not in self.literals})
 
     def pin(self, config: Mapping[str, Json], pinner: Pinner) -> dict[str, Json]:
         """What is found of the organization, plain JSON; problems go to the pinner."""

@@ -1,10 +1,11 @@
 """The first case that is true says by which handle the run goes on."""
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any, ClassVar
 
-from apps.workflows.definition.expressions import check_expression, is_true
-from apps.workflows.definition.values import ValueProblem
+from apps.workflows.definition.expressions import check_expression, expression_references, is_true
+from apps.workflows.definition.values import Reference, ValueProblem
 from apps.workflows.nodes import fields
 from apps.workflows.nodes.base import NodeCall, NodeFailure, NodeKind, Result
 
@@ -56,6 +57,13 @@ class Condition(NodeKind):
             except ValueProblem as problem:
                 problems.append((problem.code, problem.message, f"cases/{number}/expr"))
         return problems
+
+    def references(self, config: Mapping[str, Any]) -> list[Reference]:
+        return [
+            replace(one, pointer=f"/cases/{number}/expr")
+            for number, case in enumerate(config["cases"])
+            for one in expression_references(case["expr"])
+        ]
 
     def run(self, call: NodeCall) -> Result:
         for number, case in enumerate(call.config["cases"]):

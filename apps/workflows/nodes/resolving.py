@@ -1,10 +1,11 @@
 """What a configuration says in a run: its values with what they refer to."""
 
+from collections.abc import Mapping
 from typing import Any
 from uuid import UUID
 
 from apps.prompts.rendering.values import MAX_DEPTH, UNSTORABLE, find_problem, to_text
-from apps.workflows.definition.values import ValueProblem, resolve
+from apps.workflows.definition.values import Scope, ValueProblem, has_ended_well, resolve
 from apps.workflows.nodes.base import NodeCall, NodeFailure
 
 
@@ -41,6 +42,19 @@ def resolved_list(call: NodeCall, key: str) -> list[Any]:
 
 def pinned_id(call: NodeCall, key: str) -> UUID | None:
     return UUID(call.pin[key]) if key in call.pin else None
+
+
+def visible_roots(scope: Scope) -> dict[str, Any]:
+    """All that may be referred to: nodes that have not ended well have no output."""
+    roots = dict(scope.roots)
+    nodes = roots.get("nodes")
+    if isinstance(nodes, Mapping):
+        roots["nodes"] = {key: _visible(node) for key, node in nodes.items()}
+    return roots
+
+
+def _visible(node: Any) -> Any:
+    return node if has_ended_well(node) else {key: value for key, value in node.items() if key != "output"}
 
 
 def storable(value: Any) -> Any:

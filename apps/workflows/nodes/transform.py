@@ -1,13 +1,14 @@
 """JSON from JSON, by JMESPath."""
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any, ClassVar
 
-from apps.workflows.definition.expressions import check_jmespath, search
-from apps.workflows.definition.values import ValueProblem
+from apps.workflows.definition.expressions import check_jmespath, jmespath_references, search
+from apps.workflows.definition.values import Reference, ValueProblem
 from apps.workflows.nodes import fields
 from apps.workflows.nodes.base import NodeCall, NodeFailure, NodeKind, Result
-from apps.workflows.nodes.resolving import resolved
+from apps.workflows.nodes.resolving import resolved, visible_roots
 
 
 class Transform(NodeKind):
@@ -35,8 +36,13 @@ class Transform(NodeKind):
             return [(problem.code, problem.message, "expression")]
         return []
 
+    def references(self, config: Mapping[str, Any]) -> list[Reference]:
+        if "input" in config:
+            return super().references(config)
+        return [replace(one, pointer="/expression") for one in jmespath_references(config["expression"])]
+
     def run(self, call: NodeCall) -> Result:
-        data = resolved(call, "input") if "input" in call.config else dict(call.scope.roots)
+        data = resolved(call, "input") if "input" in call.config else visible_roots(call.scope)
         try:
             return Result(search(call.config["expression"], data))
         except ValueProblem as problem:
