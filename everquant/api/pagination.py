@@ -17,13 +17,13 @@ MAX_PAGE = 10_000
 COUNT_LIMIT = 10_000
 
 
-def integer_parameter(request: Any, name: str, default: int, highest: int) -> int:
-    """A query parameter between 1 and `highest`; raises ValidationError naming it."""
+def integer_parameter(request: Any, name: str, default: int, highest: int, *, lowest: int = 1) -> int:
+    """A query parameter between `lowest` (1) and `highest`; raises ValidationError naming it."""
     raw = request.query_params.get(name)
     if raw is None:
         return default
-    if not (raw.isascii() and raw.isdigit() and len(raw) <= 9 and 1 <= int(raw) <= highest):
-        raise ValidationError({name: [f"Must be a whole number from 1 to {highest}."]})
+    if not (raw.isascii() and raw.isdigit() and len(raw) <= 9 and lowest <= int(raw) <= highest):
+        raise ValidationError({name: [f"Must be a whole number from {lowest} to {highest}."]})
     return int(raw)
 
 
