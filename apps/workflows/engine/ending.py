@@ -1,6 +1,5 @@
 """How a run ends. Its last event, what waits in it and who is told are one transaction with its state."""
 
-from collections.abc import Mapping
 from typing import Any
 
 from django.db import transaction
@@ -69,7 +68,7 @@ def _end(run: WorkflowRun, row: Any, status: RunStatus, **changes: Any) -> bool:
     return True
 
 
-def summary(run: WorkflowRun) -> Mapping[str, Any]:
+def summary(run: WorkflowRun) -> dict[str, Any]:
     """What the last event says."""
     said: dict[str, Any] = {"status": run.status, "cost_usd": f"{run.cost_usd:f}"}
     if run.error_code:

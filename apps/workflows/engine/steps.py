@@ -114,7 +114,7 @@ class Step:
 def record(run: WorkflowRun, step: Step) -> Totals:
     """Raises LeaseLost."""
     output = _dump(step.output)
-    values = {
+    values: dict[str, Any] = {
         "run_id": run.id, "fence": run.fence, "counts": int(step.is_counted), "path": step.path,
         "node_id": step.node_id, "kind": step.kind, "attempt": step.attempt, "status": step.status,
         "handle": step.handle, "input": _dump(step.input), "output": output, "error_code": step.error_code,
