@@ -73,6 +73,7 @@ class Environment(BaseSettings):
     allow_registration: bool = True
     allow_private_provider_urls: bool = False
     allow_private_webhook_urls: bool = False
+    allow_private_workflow_urls: bool = False
     openai_api_key: str = ""
     openai_base_url: str = "https://api.openai.com/v1"
     anthropic_api_key: str = ""

@@ -287,6 +287,7 @@ DATA_UPLOAD_MAX_MEMORY_SIZE = ENV.max_body_bytes
 
 ALLOW_PRIVATE_PROVIDER_URLS = ENV.allow_private_provider_urls
 ALLOW_PRIVATE_WEBHOOK_URLS = ENV.allow_private_webhook_urls
+ALLOW_PRIVATE_WORKFLOW_URLS = ENV.allow_private_workflow_urls
 WEBHOOK_TIMEOUT = ENV.webhook_timeout
 OPENAI_API_KEY, OPENAI_BASE_URL = ENV.openai_api_key, ENV.openai_base_url
 ANTHROPIC_API_KEY, ANTHROPIC_BASE_URL = ENV.anthropic_api_key, ENV.anthropic_base_url
@@ -362,8 +363,15 @@ ADMIN_PAGES = {
         ("Versions", "history", "prompts_promptversion"),
         ("Label history", "label", "prompts_promptlabelevent"),
     ],
+    "Workflows": [
+        ("Workflows", "account_tree", "workflows_workflow"),
+        ("Runs", "play_circle", "workflows_workflowrun"),
+        ("Approvals", "approval", "workflows_approval"),
+        ("Versions", "history", "workflows_workflowversion"),
+        ("Label history", "label", "workflows_workflowlabelevent"),
+    ],
     "Executions": [
-        ("Executions", "play_circle", "executions_execution"),
+        ("Executions", "bolt", "executions_execution"),
         ("Batches", "playlist_play", "executions_batch"),
         ("Scores", "thumbs_up_down", "executions_score"),
         ("Budgets", "account_balance_wallet", "executions_budget"),

@@ -13,7 +13,7 @@ MAX_URL_LENGTH = 500
 SAVE_TIME_LOOKUP_S = 2.0
 # More than one organization can keep waiting with names whose servers do not answer.
 RESOLVER_THREADS = 128
-_DEFAULT_PORTS = {"http": 80, "https": 443}
+DEFAULT_PORTS = {"http": 80, "https": 443}
 
 # IPv6 ranges that carry an IPv4 address in their last 32 bits: IPv4-compatible, NAT64 (RFC 6052, RFC 8215).
 _IPV4_IN_LAST_BITS = tuple(IPv6Network(network) for network in ("::/96", "64:ff9b::/96", "64:ff9b:1::/48"))
@@ -115,15 +115,15 @@ def _until(instant: float) -> float:
     return remaining
 
 
-def parse_base_url(url: str, *, with_query: bool = False) -> Url:
+def parse_base_url(url: str, *, with_query: bool = False, longest: int = MAX_URL_LENGTH) -> Url:
     """The parts of an absolute http(s) URL without credentials, fragment and (unless allowed) query. Or ValueError."""
-    if len(url) > MAX_URL_LENGTH or not url.isascii() or not url.isprintable() or " " in url or "\\" in url:
-        raise ValueError("Enter a plain URL of at most 500 printable ASCII characters.")
+    if len(url) > longest or not url.isascii() or not url.isprintable() or " " in url or "\\" in url:
+        raise ValueError(f"Enter a plain URL of at most {longest} printable ASCII characters.")
     try:
         parts = parse_url(url)
     except LocationParseError:
         raise ValueError("This is not a URL.") from None
-    if parts.scheme not in _DEFAULT_PORTS:
+    if parts.scheme not in DEFAULT_PORTS:
         raise ValueError("The URL must start with http:// or https://.")
     if not parts.host:
         raise ValueError("The URL names no host.")
@@ -147,7 +147,7 @@ def validate_base_url(url: str, allow_private: bool, *, with_query: bool = False
     host = str(parts.host).strip("[]")
     if host.rstrip(".").rpartition(".")[2] in {"localhost", "local", "internal"}:
         raise ValueError("The host is not on the public internet.")
-    port = parts.port or _DEFAULT_PORTS[str(parts.scheme)]
+    port = parts.port or DEFAULT_PORTS[str(parts.scheme)]
     try:
         resolve(host, port, allow_private=False, timeout_s=SAVE_TIME_LOOKUP_S)
     except BlockedAddressError:

@@ -9,6 +9,7 @@ import ssl
 import threading
 import time
 from collections.abc import Mapping
+from email.utils import parsedate_to_datetime
 from functools import cache
 from socket import socket
 from typing import Any
@@ -172,12 +173,25 @@ def _pools(allow_private: bool, purpose: str) -> PoolManager:
 def pool_for(
     *, scheme: str | None, host: str | None, port: int | None, allow_private: bool, purpose: str = "providers"
 ) -> HTTPConnectionPool:
-    """Shared by all threads. Its requests go through `post`, which hands over the deadline."""
+    """Shared by all threads. Its requests go through `send`, which hands over the deadline."""
     return _pools(allow_private, purpose).connection_from_host(host, port, scheme)
 
 
 def post(
     pool: HTTPConnectionPool, path: str, *, body: bytes, headers: Mapping[str, str], deadline: Deadline
+) -> BaseHTTPResponse:
+    """As `send`."""
+    return send(pool, "POST", path, body=body, headers=headers, deadline=deadline)
+
+
+def send(
+    pool: HTTPConnectionPool,
+    method: str,
+    path: str,
+    *,
+    body: bytes | None,
+    headers: Mapping[str, str],
+    deadline: Deadline,
 ) -> BaseHTTPResponse:
     """The answer, of which no more than the head is read yet; it has to be given back.
 
@@ -186,7 +200,7 @@ def post(
     _call.deadline = deadline
     try:
         return pool.urlopen(
-            "POST",
+            method,
             path,
             body=body,
             headers=headers,
@@ -214,6 +228,19 @@ def give_back(response: BaseHTTPResponse) -> None:
     """A connection whose answer was read to its end is in its pool already; any other is closed."""
     response.close()
     response.release_conn()
+
+
+def retry_after_s(headers: Mapping[str, str]) -> float | None:
+    """Seconds, from a number of seconds or an HTTP date."""
+    value = headers.get("Retry-After", "").strip()
+    if not value:
+        return None
+    if value.replace(".", "", 1).isdecimal():
+        return float(value[:12])
+    try:
+        return max(0.0, parsedate_to_datetime(value).timestamp() - time.time())
+    except (ValueError, OverflowError):
+        return None
 
 
 def is_timeout(error: BaseException) -> bool:

@@ -4,7 +4,6 @@ import http.client
 import ssl
 import time
 from collections.abc import Iterator, Mapping
-from email.utils import parsedate_to_datetime
 from socket import socket
 from typing import Any, Never
 
@@ -18,7 +17,7 @@ from apps.models.providers.cancellation import Cancellation
 from apps.models.providers.sse import EventParser, EventTooLargeError, ServerSentEvent
 from everquant.network import connections
 from everquant.network.address import BlockedAddressError, parse_base_url
-from everquant.network.connections import give_back, is_timeout, pool_for, post, read_limited
+from everquant.network.connections import give_back, is_timeout, pool_for, post, read_limited, retry_after_s
 
 MAX_RESPONSE_BYTES = 8 * 1024 * 1024
 # A stream spends some 250 bytes of framing on each token of four.
@@ -150,7 +149,7 @@ class Endpoint:
             self.redact(_error_message(body) or f"The provider answered with status {status}."),
             status=status,
             retryable=status in RETRYABLE_STATUSES or status in _SERVER_ERRORS,
-            retry_after_s=_retry_after(response.headers),
+            retry_after_s=retry_after_s(response.headers),
         )
 
     def redact(self, text: str) -> str:
@@ -247,16 +246,3 @@ def _error_code(status: int) -> ErrorCode:
     if status in _CLIENT_ERRORS:
         return _STATUS_CODES.get(status, ErrorCode.INVALID_REQUEST)
     return ErrorCode.INVALID_RESPONSE
-
-
-def _retry_after(headers: Mapping[str, str]) -> float | None:
-    """Seconds, from a number of seconds or an HTTP date."""
-    value = headers.get("Retry-After", "").strip()
-    if not value:
-        return None
-    if value.replace(".", "", 1).isdecimal():
-        return float(value[:12])
-    try:
-        return max(0.0, parsedate_to_datetime(value).timestamp() - time.time())
-    except (ValueError, OverflowError):
-        return None

@@ -13,12 +13,16 @@ SLUG = RegexValidator(r"\A[a-z0-9]+(-[a-z0-9]+)*\Z", "Lower-case letters, digits
 
 
 class Organization(BaseModel):
-    """A tenant. `protected_labels` may be moved only by those with prompts:protect, or workflows:protect."""
+    """A tenant. `protected_labels` may be moved only by those with prompts:protect, or workflows:protect.
+
+    `http_hosts` are those that nodes of workflows may call, in the form of `everquant.network.hosts`.
+    """
 
     name = models.CharField(max_length=200)
     slug = models.CharField(max_length=63, unique=True, validators=[SLUG])
     is_active = models.BooleanField(default=True)
     protected_labels = models.JSONField(default=list, blank=True)
+    http_hosts = models.JSONField(default=list, blank=True)
 
     class Meta:
         ordering = ["name", "id"]
