@@ -60,3 +60,5 @@ def _check(schedule: WorkflowSchedule, workflow: Workflow) -> None:
 
 def _set_next(schedule: WorkflowSchedule, now: datetime) -> None:
     schedule.next_run_at = next_time(schedule.cron, schedule.timezone, now) if schedule.is_active else None
+    if schedule.is_active and schedule.next_run_at is None:
+        raise BadRequest("cron: This time never comes.", details={"cron": "This time never comes."})
