@@ -282,6 +282,29 @@ class Migration(migrations.Migration):
             ],
             options={
                 "ordering": ["-id"],
+                "constraints": [
+                    models.CheckConstraint(
+                        condition=models.Q(("type__in", ["numeric", "boolean", "categorical", "text"])),
+                        name="executions_score_type_known",
+                    ),
+                    models.CheckConstraint(
+                        condition=models.Q(("source__in", ["human", "api", "evaluator"])),
+                        name="executions_score_source_known",
+                    ),
+                    models.CheckConstraint(
+                        condition=models.Q(
+                            models.Q(("number__isnull", False), ("text", ""), ("type", "numeric")),
+                            models.Q(("number__in", [0.0, 1.0]), ("text", ""), ("type", "boolean")),
+                            models.Q(
+                                models.Q(("text", ""), _negated=True),
+                                ("number__isnull", True),
+                                ("type__in", ["categorical", "text"]),
+                            ),
+                            _connector="OR",
+                        ),
+                        name="executions_score_value_fits_type",
+                    ),
+                ],
             },
         ),
         migrations.AddIndex(
@@ -417,35 +440,6 @@ class Migration(migrations.Migration):
         migrations.AddIndex(
             model_name="score",
             index=models.Index(fields=["organization", "name", "-id"], name="executions_score_name"),
-        ),
-        migrations.AddConstraint(
-            model_name="score",
-            constraint=models.CheckConstraint(
-                condition=models.Q(("type__in", ["numeric", "boolean", "categorical", "text"])),
-                name="executions_score_type_known",
-            ),
-        ),
-        migrations.AddConstraint(
-            model_name="score",
-            constraint=models.CheckConstraint(
-                condition=models.Q(("source__in", ["human", "api", "evaluator"])), name="executions_score_source_known"
-            ),
-        ),
-        migrations.AddConstraint(
-            model_name="score",
-            constraint=models.CheckConstraint(
-                condition=models.Q(
-                    models.Q(("number__isnull", False), ("text", ""), ("type", "numeric")),
-                    models.Q(("number__in", [0.0, 1.0]), ("text", ""), ("type", "boolean")),
-                    models.Q(
-                        models.Q(("text", ""), _negated=True),
-                        ("number__isnull", True),
-                        ("type__in", ["categorical", "text"]),
-                    ),
-                    _connector="OR",
-                ),
-                name="executions_score_value_fits_type",
-            ),
         ),
         migrations.RunPython(make_partitions, migrations.RunPython.noop),
     ]

@@ -10,113 +10,200 @@ from django.db import migrations, models
 
 
 class Migration(migrations.Migration):
-
     dependencies = [
-        ('executions', '0002_background_and_cache'),
-        ('organizations', '0001_initial'),
+        ("executions", "0002_background_and_cache"),
+        ("organizations", "0001_initial"),
     ]
 
     operations = [
         migrations.CreateModel(
-            name='Budget',
+            name="Budget",
             fields=[
-                ('id', models.UUIDField(default=everquant.db.uuid7, editable=False, primary_key=True, serialize=False)),
-                ('created_at', models.DateTimeField(auto_now_add=True)),
-                ('updated_at', models.DateTimeField(auto_now=True)),
-                ('name', models.CharField(max_length=200)),
-                ('scope', models.CharField(choices=[('organization', 'Organization'), ('user', 'User'), ('api_key', 'Api Key'), ('prompt', 'Prompt')], max_length=16)),
-                ('scope_id', models.UUIDField(blank=True, null=True)),
-                ('period', models.CharField(choices=[('day', 'Day'), ('month', 'Month')], max_length=8)),
-                ('limit_usd', models.DecimalField(decimal_places=6, max_digits=15)),
-                ('is_hard', models.BooleanField(default=True)),
-                ('alert_at', django.contrib.postgres.fields.ArrayField(base_field=models.FloatField(validators=[django.core.validators.MinValueValidator(0.01), django.core.validators.MaxValueValidator(1)]), blank=True, default=apps.executions.models.budgets.default_alerts, size=10)),
-                ('is_active', models.BooleanField(default=True)),
-                ('organization', models.ForeignKey(on_delete=django.db.models.deletion.CASCADE, related_name='+', to='organizations.organization')),
+                ("id", models.UUIDField(default=everquant.db.uuid7, editable=False, primary_key=True, serialize=False)),
+                ("created_at", models.DateTimeField(auto_now_add=True)),
+                ("updated_at", models.DateTimeField(auto_now=True)),
+                ("name", models.CharField(max_length=200)),
+                (
+                    "scope",
+                    models.CharField(
+                        choices=[
+                            ("organization", "Organization"),
+                            ("user", "User"),
+                            ("api_key", "Api Key"),
+                            ("prompt", "Prompt"),
+                        ],
+                        max_length=16,
+                    ),
+                ),
+                ("scope_id", models.UUIDField(blank=True, null=True)),
+                ("period", models.CharField(choices=[("day", "Day"), ("month", "Month")], max_length=8)),
+                ("limit_usd", models.DecimalField(decimal_places=6, max_digits=15)),
+                ("is_hard", models.BooleanField(default=True)),
+                (
+                    "alert_at",
+                    django.contrib.postgres.fields.ArrayField(
+                        base_field=models.FloatField(
+                            validators=[
+                                django.core.validators.MinValueValidator(0.01),
+                                django.core.validators.MaxValueValidator(1),
+                            ]
+                        ),
+                        blank=True,
+                        default=apps.executions.models.budgets.default_alerts,
+                        size=10,
+                    ),
+                ),
+                ("is_active", models.BooleanField(default=True)),
+                (
+                    "organization",
+                    models.ForeignKey(
+                        on_delete=django.db.models.deletion.CASCADE, related_name="+", to="organizations.organization"
+                    ),
+                ),
             ],
             options={
-                'ordering': ['name', 'id'],
+                "ordering": ["name", "id"],
+                "constraints": [
+                    models.CheckConstraint(
+                        condition=models.Q(("limit_usd__gt", 0)), name="executions_budget_limit_positive"
+                    ),
+                    models.CheckConstraint(
+                        condition=models.Q(("scope__in", ["organization", "user", "api_key", "prompt"])),
+                        name="executions_budget_scope_known",
+                    ),
+                    models.CheckConstraint(
+                        condition=models.Q(("period__in", ["day", "month"])), name="executions_budget_period_known"
+                    ),
+                    models.CheckConstraint(
+                        condition=models.Q(
+                            models.Q(("scope", "organization"), ("scope_id__isnull", True)),
+                            models.Q(models.Q(("scope", "organization"), _negated=True), ("scope_id__isnull", False)),
+                            _connector="OR",
+                        ),
+                        name="executions_budget_scope_has_id",
+                    ),
+                    models.UniqueConstraint(
+                        fields=("organization", "scope", "scope_id", "period", "is_hard"),
+                        name="executions_budget_unique",
+                        violation_error_message="There is such a budget already.",
+                    ),
+                    models.UniqueConstraint(
+                        condition=models.Q(("scope_id__isnull", True)),
+                        fields=("organization", "period", "is_hard"),
+                        name="executions_budget_organization_unique",
+                        violation_error_message="There is such a budget already.",
+                    ),
+                ],
             },
         ),
         migrations.CreateModel(
-            name='BudgetAlert',
+            name="BudgetAlert",
             fields=[
-                ('pk', models.CompositePrimaryKey('budget_id', 'period_start', 'share', blank=True, editable=False, primary_key=True, serialize=False)),
-                ('period_start', models.DateField()),
-                ('share', models.FloatField()),
-                ('spent_usd', models.DecimalField(decimal_places=12, max_digits=24)),
-                ('limit_usd', models.DecimalField(decimal_places=6, max_digits=15)),
-                ('reached_at', models.DateTimeField()),
-                ('announced_at', models.DateTimeField(null=True)),
-                ('budget', models.ForeignKey(db_constraint=False, db_index=False, on_delete=django.db.models.deletion.CASCADE, related_name='alerts', to='executions.budget')),
+                (
+                    "pk",
+                    models.CompositePrimaryKey(
+                        "budget_id",
+                        "period_start",
+                        "share",
+                        blank=True,
+                        editable=False,
+                        primary_key=True,
+                        serialize=False,
+                    ),
+                ),
+                ("period_start", models.DateField()),
+                ("share", models.FloatField()),
+                ("spent_usd", models.DecimalField(decimal_places=12, max_digits=24)),
+                ("limit_usd", models.DecimalField(decimal_places=6, max_digits=15)),
+                ("reached_at", models.DateTimeField()),
+                ("announced_at", models.DateTimeField(null=True)),
+                (
+                    "budget",
+                    models.ForeignKey(
+                        db_constraint=False,
+                        db_index=False,
+                        on_delete=django.db.models.deletion.CASCADE,
+                        related_name="alerts",
+                        to="executions.budget",
+                    ),
+                ),
             ],
             options={
-                'ordering': ['budget_id', '-period_start', 'share'],
+                "ordering": ["budget_id", "-period_start", "share"],
+                "indexes": [
+                    models.Index(
+                        condition=models.Q(("announced_at__isnull", True)),
+                        fields=["reached_at"],
+                        name="executions_alerts_to_announce",
+                    ),
+                ],
             },
         ),
         migrations.CreateModel(
-            name='BudgetSpend',
+            name="BudgetSpend",
             fields=[
-                ('pk', models.CompositePrimaryKey('budget_id', 'period_start', blank=True, editable=False, primary_key=True, serialize=False)),
-                ('period_start', models.DateField()),
-                ('spent_usd', models.DecimalField(decimal_places=12, default=Decimal('0'), max_digits=24)),
-                ('reserved_usd', models.DecimalField(decimal_places=12, default=Decimal('0'), max_digits=24)),
-                ('budget', models.ForeignKey(db_constraint=False, db_index=False, on_delete=django.db.models.deletion.CASCADE, related_name='spends', to='executions.budget')),
+                (
+                    "pk",
+                    models.CompositePrimaryKey(
+                        "budget_id", "period_start", blank=True, editable=False, primary_key=True, serialize=False
+                    ),
+                ),
+                ("period_start", models.DateField()),
+                ("spent_usd", models.DecimalField(decimal_places=12, default=Decimal("0"), max_digits=24)),
+                ("reserved_usd", models.DecimalField(decimal_places=12, default=Decimal("0"), max_digits=24)),
+                (
+                    "budget",
+                    models.ForeignKey(
+                        db_constraint=False,
+                        db_index=False,
+                        on_delete=django.db.models.deletion.CASCADE,
+                        related_name="spends",
+                        to="executions.budget",
+                    ),
+                ),
             ],
             options={
-                'ordering': ['budget_id', '-period_start'],
+                "ordering": ["budget_id", "-period_start"],
+                "constraints": [
+                    models.CheckConstraint(
+                        condition=models.Q(("spent_usd__gte", 0)), name="executions_budgetspend_spent"
+                    ),
+                    models.CheckConstraint(
+                        condition=models.Q(("reserved_usd__gte", 0)), name="executions_budgetspend_reserved"
+                    ),
+                ],
             },
         ),
         migrations.CreateModel(
-            name='Reservation',
+            name="Reservation",
             fields=[
-                ('pk', models.CompositePrimaryKey('execution_id', 'budget_id', blank=True, editable=False, primary_key=True, serialize=False)),
-                ('execution_id', models.UUIDField()),
-                ('period_start', models.DateField()),
-                ('amount_usd', models.DecimalField(decimal_places=12, max_digits=24)),
-                ('budget', models.ForeignKey(db_constraint=False, db_index=False, on_delete=django.db.models.deletion.CASCADE, related_name='reservations', to='executions.budget')),
+                (
+                    "pk",
+                    models.CompositePrimaryKey(
+                        "execution_id", "budget_id", blank=True, editable=False, primary_key=True, serialize=False
+                    ),
+                ),
+                ("execution_id", models.UUIDField()),
+                ("period_start", models.DateField()),
+                ("amount_usd", models.DecimalField(decimal_places=12, max_digits=24)),
+                (
+                    "budget",
+                    models.ForeignKey(
+                        db_constraint=False,
+                        db_index=False,
+                        on_delete=django.db.models.deletion.CASCADE,
+                        related_name="reservations",
+                        to="executions.budget",
+                    ),
+                ),
             ],
             options={
-                'ordering': ['execution_id', 'budget_id'],
+                "ordering": ["execution_id", "budget_id"],
+                "constraints": [
+                    models.CheckConstraint(
+                        condition=models.Q(("amount_usd__gte", 0)), name="executions_reservation_amount"
+                    ),
+                ],
             },
-        ),
-        migrations.AddConstraint(
-            model_name='budget',
-            constraint=models.CheckConstraint(condition=models.Q(('limit_usd__gt', 0)), name='executions_budget_limit_positive'),
-        ),
-        migrations.AddConstraint(
-            model_name='budget',
-            constraint=models.CheckConstraint(condition=models.Q(('scope__in', ['organization', 'user', 'api_key', 'prompt'])), name='executions_budget_scope_known'),
-        ),
-        migrations.AddConstraint(
-            model_name='budget',
-            constraint=models.CheckConstraint(condition=models.Q(('period__in', ['day', 'month'])), name='executions_budget_period_known'),
-        ),
-        migrations.AddConstraint(
-            model_name='budget',
-            constraint=models.CheckConstraint(condition=models.Q(models.Q(('scope', 'organization'), ('scope_id__isnull', True)), models.Q(models.Q(('scope', 'organization'), _negated=True), ('scope_id__isnull', False)), _connector='OR'), name='executions_budget_scope_has_id'),
-        ),
-        migrations.AddConstraint(
-            model_name='budget',
-            constraint=models.UniqueConstraint(fields=('organization', 'scope', 'scope_id', 'period', 'is_hard'), name='executions_budget_unique', violation_error_message='There is such a budget already.'),
-        ),
-        migrations.AddConstraint(
-            model_name='budget',
-            constraint=models.UniqueConstraint(condition=models.Q(('scope_id__isnull', True)), fields=('organization', 'period', 'is_hard'), name='executions_budget_organization_unique', violation_error_message='There is such a budget already.'),
-        ),
-        migrations.AddIndex(
-            model_name='budgetalert',
-            index=models.Index(condition=models.Q(('announced_at__isnull', True)), fields=['reached_at'], name='executions_alerts_to_announce'),
-        ),
-        migrations.AddConstraint(
-            model_name='budgetspend',
-            constraint=models.CheckConstraint(condition=models.Q(('spent_usd__gte', 0)), name='executions_budgetspend_spent'),
-        ),
-        migrations.AddConstraint(
-            model_name='budgetspend',
-            constraint=models.CheckConstraint(condition=models.Q(('reserved_usd__gte', 0)), name='executions_budgetspend_reserved'),
-        ),
-        migrations.AddConstraint(
-            model_name='reservation',
-            constraint=models.CheckConstraint(condition=models.Q(('amount_usd__gte', 0)), name='executions_reservation_amount'),
         ),
     ]

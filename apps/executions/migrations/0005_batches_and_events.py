@@ -8,81 +8,107 @@ from django.db import migrations, models
 
 
 class Migration(migrations.Migration):
-
     dependencies = [
-        ('executions', '0004_settle_budgets'),
-        ('organizations', '0002_webhooks'),
+        ("executions", "0004_settle_budgets"),
+        ("organizations", "0002_webhooks"),
     ]
 
     operations = [
         migrations.CreateModel(
-            name='Batch',
+            name="Batch",
             fields=[
-                ('id', models.UUIDField(default=everquant.db.uuid7, editable=False, primary_key=True, serialize=False)),
-                ('created_at', models.DateTimeField(auto_now_add=True)),
-                ('updated_at', models.DateTimeField(auto_now=True)),
-                ('name', models.CharField(blank=True, max_length=200)),
-                ('organization', models.ForeignKey(on_delete=django.db.models.deletion.CASCADE, related_name='+', to='organizations.organization')),
-                ('prompt_id', models.UUIDField()),
-                ('version_number', models.PositiveIntegerField()),
-                ('model_id', models.UUIDField()),
-                ('row_count', models.PositiveIntegerField()),
-                ('retry_of_id', models.UUIDField(null=True)),
-                ('created_by_id', models.UUIDField(null=True)),
-                ('api_key_id', models.UUIDField(null=True)),
-                ('cancel_requested_at', models.DateTimeField(null=True)),
-                ('finished_at', models.DateTimeField(null=True)),
+                ("id", models.UUIDField(default=everquant.db.uuid7, editable=False, primary_key=True, serialize=False)),
+                ("created_at", models.DateTimeField(auto_now_add=True)),
+                ("updated_at", models.DateTimeField(auto_now=True)),
+                ("name", models.CharField(blank=True, max_length=200)),
+                (
+                    "organization",
+                    models.ForeignKey(
+                        on_delete=django.db.models.deletion.CASCADE, related_name="+", to="organizations.organization"
+                    ),
+                ),
+                ("prompt_id", models.UUIDField()),
+                ("version_number", models.PositiveIntegerField()),
+                ("model_id", models.UUIDField()),
+                ("row_count", models.PositiveIntegerField()),
+                ("retry_of_id", models.UUIDField(null=True)),
+                ("created_by_id", models.UUIDField(null=True)),
+                ("api_key_id", models.UUIDField(null=True)),
+                ("cancel_requested_at", models.DateTimeField(null=True)),
+                ("finished_at", models.DateTimeField(null=True)),
             ],
             options={
-                'verbose_name_plural': 'batches',
-                'ordering': ['-id'],
+                "verbose_name_plural": "batches",
+                "ordering": ["-id"],
+                "indexes": [
+                    models.Index(fields=["organization", "-id"], name="executions_batch_organization"),
+                    models.Index(
+                        condition=models.Q(("finished_at__isnull", True)), fields=["id"], name="executions_batch_open"
+                    ),
+                ],
+                "constraints": [
+                    models.CheckConstraint(condition=models.Q(("row_count__gte", 1)), name="executions_batch_has_rows"),
+                ],
             },
         ),
         migrations.CreateModel(
-            name='BatchCount',
+            name="BatchCount",
             fields=[
-                ('pk', models.CompositePrimaryKey('batch_id', 'shard', blank=True, editable=False, primary_key=True, serialize=False)),
-                ('batch_id', models.UUIDField()),
-                ('shard', models.PositiveSmallIntegerField()),
-                ('queued', models.IntegerField(default=0)),
-                ('running', models.IntegerField(default=0)),
-                ('succeeded', models.IntegerField(default=0)),
-                ('failed', models.IntegerField(default=0)),
-                ('cancelled', models.IntegerField(default=0)),
-                ('cost_usd', models.DecimalField(decimal_places=12, default=Decimal('0'), max_digits=24)),
+                (
+                    "pk",
+                    models.CompositePrimaryKey(
+                        "batch_id", "shard", blank=True, editable=False, primary_key=True, serialize=False
+                    ),
+                ),
+                ("batch_id", models.UUIDField()),
+                ("shard", models.PositiveSmallIntegerField()),
+                ("queued", models.IntegerField(default=0)),
+                ("running", models.IntegerField(default=0)),
+                ("succeeded", models.IntegerField(default=0)),
+                ("failed", models.IntegerField(default=0)),
+                ("cancelled", models.IntegerField(default=0)),
+                ("cost_usd", models.DecimalField(decimal_places=12, default=Decimal("0"), max_digits=24)),
             ],
             options={
-                'ordering': ['batch_id', 'shard'],
+                "ordering": ["batch_id", "shard"],
             },
         ),
         migrations.CreateModel(
-            name='ExecutionEvent',
+            name="ExecutionEvent",
             fields=[
-                ('pk', models.CompositePrimaryKey('execution_id', 'number', blank=True, editable=False, primary_key=True, serialize=False)),
-                ('number', models.PositiveIntegerField()),
-                ('execution', models.ForeignKey(db_constraint=False, db_index=False, on_delete=django.db.models.deletion.DO_NOTHING, related_name='events', to='executions.execution')),
-                ('text', models.TextField(blank=True)),
-                ('tool_calls', apps.prompts.fields.OrderedJSONField(default=list)),
-                ('created_at', models.DateTimeField()),
+                (
+                    "pk",
+                    models.CompositePrimaryKey(
+                        "execution_id", "number", blank=True, editable=False, primary_key=True, serialize=False
+                    ),
+                ),
+                ("number", models.PositiveIntegerField()),
+                (
+                    "execution",
+                    models.ForeignKey(
+                        db_constraint=False,
+                        db_index=False,
+                        on_delete=django.db.models.deletion.DO_NOTHING,
+                        related_name="events",
+                        to="executions.execution",
+                    ),
+                ),
+                ("text", models.TextField(blank=True)),
+                ("tool_calls", apps.prompts.fields.OrderedJSONField(default=list)),
+                ("created_at", models.DateTimeField()),
             ],
             options={
-                'ordering': ['execution_id', 'number'],
+                "ordering": ["execution_id", "number"],
             },
         ),
         migrations.AddIndex(
-            model_name='execution',
-            index=models.Index(models.F('organization_id'), models.OrderBy(models.F('batch_row'), nulls_first=True), models.F('id'), condition=models.Q(('status', 'queued')), name='executions_queue'),
-        ),
-        migrations.AddIndex(
-            model_name='batch',
-            index=models.Index(fields=['organization', '-id'], name='executions_batch_organization'),
-        ),
-        migrations.AddIndex(
-            model_name='batch',
-            index=models.Index(condition=models.Q(('finished_at__isnull', True)), fields=['id'], name='executions_batch_open'),
-        ),
-        migrations.AddConstraint(
-            model_name='batch',
-            constraint=models.CheckConstraint(condition=models.Q(('row_count__gte', 1)), name='executions_batch_has_rows'),
+            model_name="execution",
+            index=models.Index(
+                models.F("organization_id"),
+                models.OrderBy(models.F("batch_row"), nulls_first=True),
+                models.F("id"),
+                condition=models.Q(("status", "queued")),
+                name="executions_queue",
+            ),
         ),
     ]

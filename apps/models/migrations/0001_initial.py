@@ -9,134 +9,268 @@ from django.db import migrations, models
 
 
 class Migration(migrations.Migration):
-
     initial = True
 
     dependencies = [
-        ('organizations', '0001_initial'),
+        ("organizations", "0001_initial"),
     ]
 
     operations = [
         migrations.CreateModel(
-            name='LLMModel',
+            name="LLMModel",
             fields=[
-                ('id', models.UUIDField(default=everquant.db.uuid7, editable=False, primary_key=True, serialize=False)),
-                ('created_at', models.DateTimeField(auto_now_add=True)),
-                ('updated_at', models.DateTimeField(auto_now=True)),
-                ('deleted_at', models.DateTimeField(blank=True, editable=False, null=True)),
-                ('slug', models.CharField(max_length=100, validators=[django.core.validators.RegexValidator('\\A[a-z0-9]+([._:/-]+[a-z0-9]+)*\\Z', 'Lower-case letters and digits, with . _ : / or - between them.')])),
-                ('name', models.CharField(max_length=200)),
-                ('provider_model_name', models.CharField(max_length=200)),
-                ('capabilities', django.contrib.postgres.fields.ArrayField(base_field=models.CharField(choices=[('chat', 'Chat'), ('streaming', 'Streaming'), ('tools', 'Tools'), ('vision', 'Vision'), ('structured_output', 'Structured Output'), ('embeddings', 'Embeddings')], max_length=32), blank=True, default=list, size=None)),
-                ('context_window', models.PositiveIntegerField(blank=True, null=True, validators=[django.core.validators.MinValueValidator(1)])),
-                ('max_output_tokens', models.PositiveIntegerField(blank=True, null=True, validators=[django.core.validators.MinValueValidator(1)])),
-                ('default_parameters', models.JSONField(blank=True, default=dict)),
-                ('input_price_usd', models.DecimalField(blank=True, decimal_places=6, help_text='USD for a million input tokens; empty means the price of the catalog.', max_digits=12, null=True, validators=[django.core.validators.MinValueValidator(Decimal('0'))])),
-                ('cached_input_price_usd', models.DecimalField(blank=True, decimal_places=6, help_text='USD for a million cached input tokens; empty means the price of the catalog.', max_digits=12, null=True, validators=[django.core.validators.MinValueValidator(Decimal('0'))])),
-                ('cache_write_price_usd', models.DecimalField(blank=True, decimal_places=6, help_text='USD for a million cache-writing input tokens; empty means the price of the catalog.', max_digits=12, null=True, validators=[django.core.validators.MinValueValidator(Decimal('0'))])),
-                ('output_price_usd', models.DecimalField(blank=True, decimal_places=6, help_text='USD for a million output tokens; empty means the price of the catalog.', max_digits=12, null=True, validators=[django.core.validators.MinValueValidator(Decimal('0'))])),
-                ('reasoning_price_usd', models.DecimalField(blank=True, decimal_places=6, help_text='USD for a million reasoning tokens; empty means the price of the catalog.', max_digits=12, null=True, validators=[django.core.validators.MinValueValidator(Decimal('0'))])),
-                ('max_concurrency', models.PositiveIntegerField(blank=True, null=True, validators=[django.core.validators.MinValueValidator(1)])),
-                ('requests_per_minute', models.PositiveIntegerField(blank=True, null=True, validators=[django.core.validators.MinValueValidator(1)])),
-                ('tokens_per_minute', models.PositiveIntegerField(blank=True, null=True, validators=[django.core.validators.MinValueValidator(1)])),
-                ('is_active', models.BooleanField(default=True)),
-                ('is_default', models.BooleanField(default=False)),
-                ('organization', models.ForeignKey(on_delete=django.db.models.deletion.CASCADE, related_name='+', to='organizations.organization')),
+                ("id", models.UUIDField(default=everquant.db.uuid7, editable=False, primary_key=True, serialize=False)),
+                ("created_at", models.DateTimeField(auto_now_add=True)),
+                ("updated_at", models.DateTimeField(auto_now=True)),
+                ("deleted_at", models.DateTimeField(blank=True, editable=False, null=True)),
+                (
+                    "slug",
+                    models.CharField(
+                        max_length=100,
+                        validators=[
+                            django.core.validators.RegexValidator(
+                                "\\A[a-z0-9]+([._:/-]+[a-z0-9]+)*\\Z",
+                                "Lower-case letters and digits, with . _ : / or - between them.",
+                            )
+                        ],
+                    ),
+                ),
+                ("name", models.CharField(max_length=200)),
+                ("provider_model_name", models.CharField(max_length=200)),
+                (
+                    "capabilities",
+                    django.contrib.postgres.fields.ArrayField(
+                        base_field=models.CharField(
+                            choices=[
+                                ("chat", "Chat"),
+                                ("streaming", "Streaming"),
+                                ("tools", "Tools"),
+                                ("vision", "Vision"),
+                                ("structured_output", "Structured Output"),
+                                ("embeddings", "Embeddings"),
+                            ],
+                            max_length=32,
+                        ),
+                        blank=True,
+                        default=list,
+                        size=None,
+                    ),
+                ),
+                (
+                    "context_window",
+                    models.PositiveIntegerField(
+                        blank=True, null=True, validators=[django.core.validators.MinValueValidator(1)]
+                    ),
+                ),
+                (
+                    "max_output_tokens",
+                    models.PositiveIntegerField(
+                        blank=True, null=True, validators=[django.core.validators.MinValueValidator(1)]
+                    ),
+                ),
+                ("default_parameters", models.JSONField(blank=True, default=dict)),
+                (
+                    "input_price_usd",
+                    models.DecimalField(
+                        blank=True,
+                        decimal_places=6,
+                        help_text="USD for a million input tokens; empty means the price of the catalog.",
+                        max_digits=12,
+                        null=True,
+                        validators=[django.core.validators.MinValueValidator(Decimal("0"))],
+                    ),
+                ),
+                (
+                    "cached_input_price_usd",
+                    models.DecimalField(
+                        blank=True,
+                        decimal_places=6,
+                        help_text="USD for a million cached input tokens; empty means the price of the catalog.",
+                        max_digits=12,
+                        null=True,
+                        validators=[django.core.validators.MinValueValidator(Decimal("0"))],
+                    ),
+                ),
+                (
+                    "cache_write_price_usd",
+                    models.DecimalField(
+                        blank=True,
+                        decimal_places=6,
+                        help_text="USD for a million cache-writing input tokens; empty means the price of the catalog.",
+                        max_digits=12,
+                        null=True,
+                        validators=[django.core.validators.MinValueValidator(Decimal("0"))],
+                    ),
+                ),
+                (
+                    "output_price_usd",
+                    models.DecimalField(
+                        blank=True,
+                        decimal_places=6,
+                        help_text="USD for a million output tokens; empty means the price of the catalog.",
+                        max_digits=12,
+                        null=True,
+                        validators=[django.core.validators.MinValueValidator(Decimal("0"))],
+                    ),
+                ),
+                (
+                    "reasoning_price_usd",
+                    models.DecimalField(
+                        blank=True,
+                        decimal_places=6,
+                        help_text="USD for a million reasoning tokens; empty means the price of the catalog.",
+                        max_digits=12,
+                        null=True,
+                        validators=[django.core.validators.MinValueValidator(Decimal("0"))],
+                    ),
+                ),
+                (
+                    "max_concurrency",
+                    models.PositiveIntegerField(
+                        blank=True, null=True, validators=[django.core.validators.MinValueValidator(1)]
+                    ),
+                ),
+                (
+                    "requests_per_minute",
+                    models.PositiveIntegerField(
+                        blank=True, null=True, validators=[django.core.validators.MinValueValidator(1)]
+                    ),
+                ),
+                (
+                    "tokens_per_minute",
+                    models.PositiveIntegerField(
+                        blank=True, null=True, validators=[django.core.validators.MinValueValidator(1)]
+                    ),
+                ),
+                ("is_active", models.BooleanField(default=True)),
+                ("is_default", models.BooleanField(default=False)),
+                (
+                    "organization",
+                    models.ForeignKey(
+                        on_delete=django.db.models.deletion.CASCADE, related_name="+", to="organizations.organization"
+                    ),
+                ),
             ],
             options={
-                'verbose_name': 'model',
-                'ordering': ['slug', 'id'],
+                "verbose_name": "model",
+                "ordering": ["slug", "id"],
+                "constraints": [
+                    models.UniqueConstraint(
+                        condition=models.Q(("deleted_at__isnull", True)),
+                        fields=("organization", "slug"),
+                        name="models_llmmodel_slug_unique",
+                    ),
+                    models.UniqueConstraint(
+                        condition=models.Q(("deleted_at__isnull", True), ("is_default", True)),
+                        fields=("organization",),
+                        name="models_llmmodel_one_default",
+                    ),
+                    models.CheckConstraint(
+                        condition=models.Q(("input_price_usd__gte", 0)), name="models_llmmodel_input_price"
+                    ),
+                    models.CheckConstraint(
+                        condition=models.Q(("cached_input_price_usd__gte", 0)),
+                        name="models_llmmodel_cached_input_price",
+                    ),
+                    models.CheckConstraint(
+                        condition=models.Q(("cache_write_price_usd__gte", 0)), name="models_llmmodel_cache_write_price"
+                    ),
+                    models.CheckConstraint(
+                        condition=models.Q(("output_price_usd__gte", 0)), name="models_llmmodel_output_price"
+                    ),
+                    models.CheckConstraint(
+                        condition=models.Q(("reasoning_price_usd__gte", 0)), name="models_llmmodel_reasoning_price"
+                    ),
+                ],
             },
         ),
         migrations.CreateModel(
-            name='ModelFallback',
+            name="ModelFallback",
             fields=[
-                ('id', models.UUIDField(default=everquant.db.uuid7, editable=False, primary_key=True, serialize=False)),
-                ('created_at', models.DateTimeField(auto_now_add=True)),
-                ('updated_at', models.DateTimeField(auto_now=True)),
-                ('position', models.PositiveSmallIntegerField()),
-                ('fallback', models.ForeignKey(on_delete=django.db.models.deletion.CASCADE, related_name='stands_in_for', to='models.llmmodel')),
-                ('model', models.ForeignKey(on_delete=django.db.models.deletion.CASCADE, related_name='fallback_rows', to='models.llmmodel')),
+                ("id", models.UUIDField(default=everquant.db.uuid7, editable=False, primary_key=True, serialize=False)),
+                ("created_at", models.DateTimeField(auto_now_add=True)),
+                ("updated_at", models.DateTimeField(auto_now=True)),
+                ("position", models.PositiveSmallIntegerField()),
+                (
+                    "fallback",
+                    models.ForeignKey(
+                        on_delete=django.db.models.deletion.CASCADE, related_name="stands_in_for", to="models.llmmodel"
+                    ),
+                ),
+                (
+                    "model",
+                    models.ForeignKey(
+                        on_delete=django.db.models.deletion.CASCADE, related_name="fallback_rows", to="models.llmmodel"
+                    ),
+                ),
             ],
             options={
-                'ordering': ['model', 'position'],
+                "ordering": ["model", "position"],
+                "constraints": [
+                    models.UniqueConstraint(fields=("model", "fallback"), name="models_fallback_unique"),
+                    models.UniqueConstraint(fields=("model", "position"), name="models_fallback_position_unique"),
+                    models.CheckConstraint(
+                        condition=models.Q(("model", models.F("fallback")), _negated=True),
+                        name="models_fallback_not_itself",
+                    ),
+                ],
             },
         ),
         migrations.AddField(
-            model_name='llmmodel',
-            name='fallbacks',
-            field=models.ManyToManyField(related_name='+', through='models.ModelFallback', to='models.llmmodel'),
+            model_name="llmmodel",
+            name="fallbacks",
+            field=models.ManyToManyField(related_name="+", through="models.ModelFallback", to="models.llmmodel"),
         ),
         migrations.CreateModel(
-            name='Provider',
+            name="Provider",
             fields=[
-                ('id', models.UUIDField(default=everquant.db.uuid7, editable=False, primary_key=True, serialize=False)),
-                ('created_at', models.DateTimeField(auto_now_add=True)),
-                ('updated_at', models.DateTimeField(auto_now=True)),
-                ('deleted_at', models.DateTimeField(blank=True, editable=False, null=True)),
-                ('kind', models.CharField(choices=[('openai', 'OpenAI and compatible'), ('anthropic', 'Anthropic'), ('echo', 'Echo (offline)')], max_length=16)),
-                ('name', models.CharField(max_length=100)),
-                ('base_url', models.CharField(blank=True, max_length=500)),
-                ('encrypted_api_key', models.BinaryField(null=True)),
-                ('api_key_set_at', models.DateTimeField(blank=True, editable=False, null=True)),
-                ('is_active', models.BooleanField(default=True)),
-                ('organization', models.ForeignKey(on_delete=django.db.models.deletion.CASCADE, related_name='+', to='organizations.organization')),
+                ("id", models.UUIDField(default=everquant.db.uuid7, editable=False, primary_key=True, serialize=False)),
+                ("created_at", models.DateTimeField(auto_now_add=True)),
+                ("updated_at", models.DateTimeField(auto_now=True)),
+                ("deleted_at", models.DateTimeField(blank=True, editable=False, null=True)),
+                (
+                    "kind",
+                    models.CharField(
+                        choices=[
+                            ("openai", "OpenAI and compatible"),
+                            ("anthropic", "Anthropic"),
+                            ("echo", "Echo (offline)"),
+                        ],
+                        max_length=16,
+                    ),
+                ),
+                ("name", models.CharField(max_length=100)),
+                ("base_url", models.CharField(blank=True, max_length=500)),
+                ("encrypted_api_key", models.BinaryField(null=True)),
+                ("api_key_set_at", models.DateTimeField(blank=True, editable=False, null=True)),
+                ("is_active", models.BooleanField(default=True)),
+                (
+                    "organization",
+                    models.ForeignKey(
+                        on_delete=django.db.models.deletion.CASCADE, related_name="+", to="organizations.organization"
+                    ),
+                ),
             ],
             options={
-                'ordering': ['name', 'id'],
+                "ordering": ["name", "id"],
+                "constraints": [
+                    models.UniqueConstraint(
+                        condition=models.Q(("deleted_at__isnull", True)),
+                        fields=("organization", "name"),
+                        name="models_provider_name_unique",
+                    ),
+                    models.CheckConstraint(
+                        condition=models.Q(("kind__in", ["openai", "anthropic", "echo"])),
+                        name="models_provider_kind_known",
+                    ),
+                ],
             },
         ),
         migrations.AddField(
-            model_name='llmmodel',
-            name='provider',
-            field=models.ForeignKey(on_delete=django.db.models.deletion.PROTECT, related_name='llm_models', to='models.provider'),
-        ),
-        migrations.AddConstraint(
-            model_name='modelfallback',
-            constraint=models.UniqueConstraint(fields=('model', 'fallback'), name='models_fallback_unique'),
-        ),
-        migrations.AddConstraint(
-            model_name='modelfallback',
-            constraint=models.UniqueConstraint(fields=('model', 'position'), name='models_fallback_position_unique'),
-        ),
-        migrations.AddConstraint(
-            model_name='modelfallback',
-            constraint=models.CheckConstraint(condition=models.Q(('model', models.F('fallback')), _negated=True), name='models_fallback_not_itself'),
-        ),
-        migrations.AddConstraint(
-            model_name='provider',
-            constraint=models.UniqueConstraint(condition=models.Q(('deleted_at__isnull', True)), fields=('organization', 'name'), name='models_provider_name_unique'),
-        ),
-        migrations.AddConstraint(
-            model_name='provider',
-            constraint=models.CheckConstraint(condition=models.Q(('kind__in', ['openai', 'anthropic', 'echo'])), name='models_provider_kind_known'),
-        ),
-        migrations.AddConstraint(
-            model_name='llmmodel',
-            constraint=models.UniqueConstraint(condition=models.Q(('deleted_at__isnull', True)), fields=('organization', 'slug'), name='models_llmmodel_slug_unique'),
-        ),
-        migrations.AddConstraint(
-            model_name='llmmodel',
-            constraint=models.UniqueConstraint(condition=models.Q(('deleted_at__isnull', True), ('is_default', True)), fields=('organization',), name='models_llmmodel_one_default'),
-        ),
-        migrations.AddConstraint(
-            model_name='llmmodel',
-            constraint=models.CheckConstraint(condition=models.Q(('input_price_usd__gte', 0)), name='models_llmmodel_input_price'),
-        ),
-        migrations.AddConstraint(
-            model_name='llmmodel',
-            constraint=models.CheckConstraint(condition=models.Q(('cached_input_price_usd__gte', 0)), name='models_llmmodel_cached_input_price'),
-        ),
-        migrations.AddConstraint(
-            model_name='llmmodel',
-            constraint=models.CheckConstraint(condition=models.Q(('cache_write_price_usd__gte', 0)), name='models_llmmodel_cache_write_price'),
-        ),
-        migrations.AddConstraint(
-            model_name='llmmodel',
-            constraint=models.CheckConstraint(condition=models.Q(('output_price_usd__gte', 0)), name='models_llmmodel_output_price'),
-        ),
-        migrations.AddConstraint(
-            model_name='llmmodel',
-            constraint=models.CheckConstraint(condition=models.Q(('reasoning_price_usd__gte', 0)), name='models_llmmodel_reasoning_price'),
+            model_name="llmmodel",
+            name="provider",
+            field=models.ForeignKey(
+                on_delete=django.db.models.deletion.PROTECT, related_name="llm_models", to="models.provider"
+            ),
         ),
     ]

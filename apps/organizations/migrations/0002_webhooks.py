@@ -8,117 +8,196 @@ from django.db import migrations, models
 
 
 class Migration(migrations.Migration):
-
     dependencies = [
-        ('organizations', '0001_initial'),
+        ("organizations", "0001_initial"),
     ]
 
     operations = [
         migrations.CreateModel(
-            name='WebhookEndpoint',
+            name="WebhookEndpoint",
             fields=[
-                ('id', models.UUIDField(default=everquant.db.uuid7, editable=False, primary_key=True, serialize=False)),
-                ('created_at', models.DateTimeField(auto_now_add=True)),
-                ('updated_at', models.DateTimeField(auto_now=True)),
-                ('deleted_at', models.DateTimeField(blank=True, editable=False, null=True)),
-                ('name', models.CharField(max_length=100)),
-                ('url', models.CharField(max_length=500)),
-                ('event_types', django.contrib.postgres.fields.ArrayField(base_field=models.CharField(choices=[('execution.completed', 'Execution Completed'), ('execution.failed', 'Execution Failed'), ('execution.cancelled', 'Execution Cancelled'), ('batch.completed', 'Batch Completed'), ('budget.alert', 'Budget Alert'), ('webhook.test', 'Webhook Test')], max_length=64), size=None)),
-                ('encrypted_secret', models.BinaryField()),
-                ('previous_encrypted_secret', models.BinaryField(null=True)),
-                ('previous_secret_expires_at', models.DateTimeField(blank=True, editable=False, null=True)),
-                ('is_active', models.BooleanField(default=True)),
-                ('disabled_reason', models.CharField(blank=True, editable=False, max_length=200)),
-                ('failing_since', models.DateTimeField(blank=True, editable=False, null=True)),
-                ('organization', models.ForeignKey(on_delete=django.db.models.deletion.CASCADE, related_name='+', to='organizations.organization')),
+                ("id", models.UUIDField(default=everquant.db.uuid7, editable=False, primary_key=True, serialize=False)),
+                ("created_at", models.DateTimeField(auto_now_add=True)),
+                ("updated_at", models.DateTimeField(auto_now=True)),
+                ("deleted_at", models.DateTimeField(blank=True, editable=False, null=True)),
+                ("name", models.CharField(max_length=100)),
+                ("url", models.CharField(max_length=500)),
+                (
+                    "event_types",
+                    django.contrib.postgres.fields.ArrayField(
+                        base_field=models.CharField(
+                            choices=[
+                                ("execution.completed", "Execution Completed"),
+                                ("execution.failed", "Execution Failed"),
+                                ("execution.cancelled", "Execution Cancelled"),
+                                ("batch.completed", "Batch Completed"),
+                                ("budget.alert", "Budget Alert"),
+                                ("webhook.test", "Webhook Test"),
+                            ],
+                            max_length=64,
+                        ),
+                        size=None,
+                    ),
+                ),
+                ("encrypted_secret", models.BinaryField()),
+                ("previous_encrypted_secret", models.BinaryField(null=True)),
+                ("previous_secret_expires_at", models.DateTimeField(blank=True, editable=False, null=True)),
+                ("is_active", models.BooleanField(default=True)),
+                ("disabled_reason", models.CharField(blank=True, editable=False, max_length=200)),
+                ("failing_since", models.DateTimeField(blank=True, editable=False, null=True)),
+                (
+                    "organization",
+                    models.ForeignKey(
+                        on_delete=django.db.models.deletion.CASCADE, related_name="+", to="organizations.organization"
+                    ),
+                ),
             ],
             options={
-                'ordering': ['name', 'id'],
+                "ordering": ["name", "id"],
+                "indexes": [
+                    models.Index(
+                        condition=models.Q(("deleted_at__isnull", True), ("is_active", True)),
+                        fields=["organization"],
+                        name="organizations_webhook_usable",
+                    ),
+                ],
+                "constraints": [
+                    models.CheckConstraint(
+                        condition=models.Q(("event_types__len__gt", 0)),
+                        name="organizations_webhookendpoint_has_event_types",
+                    ),
+                    models.CheckConstraint(
+                        condition=models.Q(
+                            ("previous_encrypted_secret__isnull", True),
+                            ("previous_secret_expires_at__isnull", False),
+                            _connector="OR",
+                        ),
+                        name="organizations_webhookendpoint_old_secret_ends",
+                    ),
+                ],
             },
         ),
         migrations.CreateModel(
-            name='WebhookDelivery',
+            name="WebhookDelivery",
             fields=[
-                ('id', models.UUIDField(default=everquant.db.uuid7, editable=False, primary_key=True, serialize=False)),
-                ('created_at', models.DateTimeField(auto_now_add=True)),
-                ('updated_at', models.DateTimeField(auto_now=True)),
-                ('event_id', models.CharField(max_length=64)),
-                ('event_type', models.CharField(choices=[('execution.completed', 'Execution Completed'), ('execution.failed', 'Execution Failed'), ('execution.cancelled', 'Execution Cancelled'), ('batch.completed', 'Batch Completed'), ('budget.alert', 'Budget Alert'), ('webhook.test', 'Webhook Test')], max_length=64)),
-                ('payload', models.JSONField()),
-                ('status', models.CharField(choices=[('pending', 'Pending'), ('succeeded', 'Succeeded'), ('failed', 'Failed')], default='pending', max_length=16)),
-                ('attempts', models.PositiveIntegerField(default=0)),
-                ('attempts_before', models.PositiveIntegerField(default=0)),
-                ('next_attempt_at', models.DateTimeField(blank=True, default=django.utils.timezone.now, null=True)),
-                ('claim_id', models.UUIDField(blank=True, null=True)),
-                ('claim_expires_at', models.DateTimeField(blank=True, null=True)),
-                ('job_id', models.BigIntegerField(blank=True, null=True)),
-                ('last_status', models.PositiveSmallIntegerField(blank=True, null=True)),
-                ('last_error', models.CharField(blank=True, max_length=300)),
-                ('delivered_at', models.DateTimeField(blank=True, null=True)),
-                ('organization', models.ForeignKey(on_delete=django.db.models.deletion.CASCADE, related_name='+', to='organizations.organization')),
-                ('endpoint', models.ForeignKey(on_delete=django.db.models.deletion.CASCADE, related_name='deliveries', to='organizations.webhookendpoint')),
+                ("id", models.UUIDField(default=everquant.db.uuid7, editable=False, primary_key=True, serialize=False)),
+                ("created_at", models.DateTimeField(auto_now_add=True)),
+                ("updated_at", models.DateTimeField(auto_now=True)),
+                ("event_id", models.CharField(max_length=64)),
+                (
+                    "event_type",
+                    models.CharField(
+                        choices=[
+                            ("execution.completed", "Execution Completed"),
+                            ("execution.failed", "Execution Failed"),
+                            ("execution.cancelled", "Execution Cancelled"),
+                            ("batch.completed", "Batch Completed"),
+                            ("budget.alert", "Budget Alert"),
+                            ("webhook.test", "Webhook Test"),
+                        ],
+                        max_length=64,
+                    ),
+                ),
+                ("payload", models.JSONField()),
+                (
+                    "status",
+                    models.CharField(
+                        choices=[("pending", "Pending"), ("succeeded", "Succeeded"), ("failed", "Failed")],
+                        default="pending",
+                        max_length=16,
+                    ),
+                ),
+                ("attempts", models.PositiveIntegerField(default=0)),
+                ("attempts_before", models.PositiveIntegerField(default=0)),
+                ("next_attempt_at", models.DateTimeField(blank=True, default=django.utils.timezone.now, null=True)),
+                ("claim_id", models.UUIDField(blank=True, null=True)),
+                ("claim_expires_at", models.DateTimeField(blank=True, null=True)),
+                ("job_id", models.BigIntegerField(blank=True, null=True)),
+                ("last_status", models.PositiveSmallIntegerField(blank=True, null=True)),
+                ("last_error", models.CharField(blank=True, max_length=300)),
+                ("delivered_at", models.DateTimeField(blank=True, null=True)),
+                (
+                    "organization",
+                    models.ForeignKey(
+                        on_delete=django.db.models.deletion.CASCADE, related_name="+", to="organizations.organization"
+                    ),
+                ),
+                (
+                    "endpoint",
+                    models.ForeignKey(
+                        on_delete=django.db.models.deletion.CASCADE,
+                        related_name="deliveries",
+                        to="organizations.webhookendpoint",
+                    ),
+                ),
             ],
             options={
-                'verbose_name_plural': 'webhook deliveries',
-                'ordering': ['-id'],
+                "verbose_name_plural": "webhook deliveries",
+                "ordering": ["-id"],
+                "indexes": [
+                    models.Index(
+                        condition=models.Q(("status", "pending")),
+                        fields=["next_attempt_at"],
+                        name="organizations_delivery_due",
+                    ),
+                    models.Index(
+                        condition=models.Q(("claim_id__isnull", False)),
+                        fields=["endpoint"],
+                        name="organizations_delivery_claimed",
+                    ),
+                    models.Index(fields=["endpoint", "-id"], name="organizations_delivery_list"),
+                    models.Index(fields=["created_at"], name="organizations_delivery_age"),
+                ],
+                "constraints": [
+                    models.UniqueConstraint(
+                        fields=("endpoint", "event_id"), name="organizations_webhookdelivery_event_unique"
+                    ),
+                    models.CheckConstraint(
+                        condition=models.Q(("status__in", ["pending", "succeeded", "failed"])),
+                        name="organizations_webhookdelivery_status_known",
+                    ),
+                    models.CheckConstraint(
+                        condition=models.Q(
+                            models.Q(("next_attempt_at__isnull", False), ("status", "pending")),
+                            models.Q(
+                                models.Q(("status", "pending"), _negated=True),
+                                ("claim_id__isnull", True),
+                                ("next_attempt_at__isnull", True),
+                            ),
+                            _connector="OR",
+                        ),
+                        name="organizations_webhookdelivery_pending_is_due",
+                    ),
+                ],
             },
         ),
         migrations.CreateModel(
-            name='WebhookAttempt',
+            name="WebhookAttempt",
             fields=[
-                ('id', models.UUIDField(default=everquant.db.uuid7, editable=False, primary_key=True, serialize=False)),
-                ('created_at', models.DateTimeField(auto_now_add=True)),
-                ('updated_at', models.DateTimeField(auto_now=True)),
-                ('number', models.PositiveIntegerField()),
-                ('status', models.PositiveSmallIntegerField(blank=True, null=True)),
-                ('latency_ms', models.PositiveIntegerField()),
-                ('response_excerpt', models.TextField(blank=True)),
-                ('error', models.CharField(blank=True, max_length=300)),
-                ('delivery', models.ForeignKey(on_delete=django.db.models.deletion.CASCADE, related_name='attempt_rows', to='organizations.webhookdelivery')),
+                ("id", models.UUIDField(default=everquant.db.uuid7, editable=False, primary_key=True, serialize=False)),
+                ("created_at", models.DateTimeField(auto_now_add=True)),
+                ("updated_at", models.DateTimeField(auto_now=True)),
+                ("number", models.PositiveIntegerField()),
+                ("status", models.PositiveSmallIntegerField(blank=True, null=True)),
+                ("latency_ms", models.PositiveIntegerField()),
+                ("response_excerpt", models.TextField(blank=True)),
+                ("error", models.CharField(blank=True, max_length=300)),
+                (
+                    "delivery",
+                    models.ForeignKey(
+                        on_delete=django.db.models.deletion.CASCADE,
+                        related_name="attempt_rows",
+                        to="organizations.webhookdelivery",
+                    ),
+                ),
             ],
             options={
-                'ordering': ['delivery', 'number'],
-                'constraints': [models.UniqueConstraint(fields=('delivery', 'number'), name='organizations_webhookattempt_number_unique')],
+                "ordering": ["delivery", "number"],
+                "constraints": [
+                    models.UniqueConstraint(
+                        fields=("delivery", "number"), name="organizations_webhookattempt_number_unique"
+                    )
+                ],
             },
-        ),
-        migrations.AddIndex(
-            model_name='webhookendpoint',
-            index=models.Index(condition=models.Q(('deleted_at__isnull', True), ('is_active', True)), fields=['organization'], name='organizations_webhook_usable'),
-        ),
-        migrations.AddConstraint(
-            model_name='webhookendpoint',
-            constraint=models.CheckConstraint(condition=models.Q(('event_types__len__gt', 0)), name='organizations_webhookendpoint_has_event_types'),
-        ),
-        migrations.AddConstraint(
-            model_name='webhookendpoint',
-            constraint=models.CheckConstraint(condition=models.Q(('previous_encrypted_secret__isnull', True), ('previous_secret_expires_at__isnull', False), _connector='OR'), name='organizations_webhookendpoint_old_secret_ends'),
-        ),
-        migrations.AddIndex(
-            model_name='webhookdelivery',
-            index=models.Index(condition=models.Q(('status', 'pending')), fields=['next_attempt_at'], name='organizations_delivery_due'),
-        ),
-        migrations.AddIndex(
-            model_name='webhookdelivery',
-            index=models.Index(condition=models.Q(('claim_id__isnull', False)), fields=['endpoint'], name='organizations_delivery_claimed'),
-        ),
-        migrations.AddIndex(
-            model_name='webhookdelivery',
-            index=models.Index(fields=['endpoint', '-id'], name='organizations_delivery_list'),
-        ),
-        migrations.AddIndex(
-            model_name='webhookdelivery',
-            index=models.Index(fields=['created_at'], name='organizations_delivery_age'),
-        ),
-        migrations.AddConstraint(
-            model_name='webhookdelivery',
-            constraint=models.UniqueConstraint(fields=('endpoint', 'event_id'), name='organizations_webhookdelivery_event_unique'),
-        ),
-        migrations.AddConstraint(
-            model_name='webhookdelivery',
-            constraint=models.CheckConstraint(condition=models.Q(('status__in', ['pending', 'succeeded', 'failed'])), name='organizations_webhookdelivery_status_known'),
-        ),
-        migrations.AddConstraint(
-            model_name='webhookdelivery',
-            constraint=models.CheckConstraint(condition=models.Q(models.Q(('next_attempt_at__isnull', False), ('status', 'pending')), models.Q(models.Q(('status', 'pending'), _negated=True), ('claim_id__isnull', True), ('next_attempt_at__isnull', True)), _connector='OR'), name='organizations_webhookdelivery_pending_is_due'),
         ),
     ]

@@ -11,145 +11,287 @@ from django.db import migrations, models
 
 
 class Migration(migrations.Migration):
-
     initial = True
 
     dependencies = [
-        ('models', '0001_initial'),
-        ('organizations', '0001_initial'),
+        ("models", "0001_initial"),
+        ("organizations", "0001_initial"),
         migrations.swappable_dependency(settings.AUTH_USER_MODEL),
     ]
 
     operations = [
         migrations.CreateModel(
-            name='Prompt',
+            name="Prompt",
             fields=[
-                ('id', models.UUIDField(default=everquant.db.uuid7, editable=False, primary_key=True, serialize=False)),
-                ('created_at', models.DateTimeField(auto_now_add=True)),
-                ('updated_at', models.DateTimeField(auto_now=True)),
-                ('deleted_at', models.DateTimeField(blank=True, editable=False, null=True)),
-                ('slug', models.CharField(max_length=200, validators=[django.core.validators.RegexValidator('\\A[a-z0-9]+(-[a-z0-9]+)*(/[a-z0-9]+(-[a-z0-9]+)*){0,7}\\Z', "Lower-case letters, digits and single hyphens, in up to 8 folders separated by '/'.")])),
-                ('name', models.CharField(max_length=200)),
-                ('description', models.TextField(blank=True, max_length=5000)),
-                ('type', models.CharField(choices=[('text', 'Text'), ('chat', 'Chat')], editable=False, max_length=8)),
-                ('tags', django.contrib.postgres.fields.ArrayField(base_field=models.CharField(max_length=50), blank=True, default=list, size=20)),
-                ('is_active', models.BooleanField(default=True)),
-                ('created_by', models.ForeignKey(blank=True, editable=False, null=True, on_delete=django.db.models.deletion.SET_NULL, related_name='+', to=settings.AUTH_USER_MODEL)),
-                ('organization', models.ForeignKey(on_delete=django.db.models.deletion.CASCADE, related_name='+', to='organizations.organization')),
+                ("id", models.UUIDField(default=everquant.db.uuid7, editable=False, primary_key=True, serialize=False)),
+                ("created_at", models.DateTimeField(auto_now_add=True)),
+                ("updated_at", models.DateTimeField(auto_now=True)),
+                ("deleted_at", models.DateTimeField(blank=True, editable=False, null=True)),
+                (
+                    "slug",
+                    models.CharField(
+                        max_length=200,
+                        validators=[
+                            django.core.validators.RegexValidator(
+                                "\\A[a-z0-9]+(-[a-z0-9]+)*(/[a-z0-9]+(-[a-z0-9]+)*){0,7}\\Z",
+                                "Lower-case letters, digits and single hyphens, in up to 8 folders separated by '/'.",
+                            )
+                        ],
+                    ),
+                ),
+                ("name", models.CharField(max_length=200)),
+                ("description", models.TextField(blank=True, max_length=5000)),
+                ("type", models.CharField(choices=[("text", "Text"), ("chat", "Chat")], editable=False, max_length=8)),
+                (
+                    "tags",
+                    django.contrib.postgres.fields.ArrayField(
+                        base_field=models.CharField(max_length=50), blank=True, default=list, size=20
+                    ),
+                ),
+                ("is_active", models.BooleanField(default=True)),
+                (
+                    "created_by",
+                    models.ForeignKey(
+                        blank=True,
+                        editable=False,
+                        null=True,
+                        on_delete=django.db.models.deletion.SET_NULL,
+                        related_name="+",
+                        to=settings.AUTH_USER_MODEL,
+                    ),
+                ),
+                (
+                    "organization",
+                    models.ForeignKey(
+                        on_delete=django.db.models.deletion.CASCADE, related_name="+", to="organizations.organization"
+                    ),
+                ),
             ],
             options={
-                'ordering': ['-created_at', '-id'],
+                "ordering": ["-created_at", "-id"],
+                "indexes": [
+                    models.Index(fields=["organization", "-created_at", "-id"], name="prompts_prompt_newest"),
+                    django.contrib.postgres.indexes.GinIndex(fields=["tags"], name="prompts_prompt_tags"),
+                ],
+                "constraints": [
+                    models.UniqueConstraint(
+                        condition=models.Q(("deleted_at__isnull", True)),
+                        fields=("organization", "slug"),
+                        name="prompts_prompt_slug_unique",
+                    ),
+                    models.CheckConstraint(
+                        condition=models.Q(("type__in", ["text", "chat"])), name="prompts_prompt_type_known"
+                    ),
+                ],
             },
         ),
         migrations.CreateModel(
-            name='PromptVersion',
+            name="PromptVersion",
             fields=[
-                ('id', models.UUIDField(default=everquant.db.uuid7, editable=False, primary_key=True, serialize=False)),
-                ('created_at', models.DateTimeField(auto_now_add=True)),
-                ('updated_at', models.DateTimeField(auto_now=True)),
-                ('version_number', models.PositiveIntegerField()),
-                ('content', models.TextField(null=True)),
-                ('messages', apps.prompts.fields.OrderedJSONField(null=True)),
-                ('format', models.CharField(choices=[('simple', 'Simple'), ('jinja2', 'Jinja2')], default='simple', max_length=8)),
-                ('parameters', apps.prompts.fields.OrderedJSONField(default=dict)),
-                ('tools', apps.prompts.fields.OrderedJSONField(default=list)),
-                ('response_schema', apps.prompts.fields.OrderedJSONField(null=True)),
-                ('variables_schema', apps.prompts.fields.OrderedJSONField(null=True)),
-                ('variables', apps.prompts.fields.OrderedJSONField(default=list)),
-                ('message', models.CharField(blank=True, max_length=500)),
-                ('created_by', models.ForeignKey(db_index=False, null=True, on_delete=django.db.models.deletion.SET_NULL, related_name='+', to=settings.AUTH_USER_MODEL)),
-                ('model', models.ForeignKey(blank=True, null=True, on_delete=django.db.models.deletion.PROTECT, related_name='+', to='models.llmmodel')),
-                ('organization', models.ForeignKey(on_delete=django.db.models.deletion.CASCADE, related_name='+', to='organizations.organization')),
-                ('prompt', models.ForeignKey(db_index=False, on_delete=django.db.models.deletion.CASCADE, related_name='versions', to='prompts.prompt')),
+                ("id", models.UUIDField(default=everquant.db.uuid7, editable=False, primary_key=True, serialize=False)),
+                ("created_at", models.DateTimeField(auto_now_add=True)),
+                ("updated_at", models.DateTimeField(auto_now=True)),
+                ("version_number", models.PositiveIntegerField()),
+                ("content", models.TextField(null=True)),
+                ("messages", apps.prompts.fields.OrderedJSONField(null=True)),
+                (
+                    "format",
+                    models.CharField(
+                        choices=[("simple", "Simple"), ("jinja2", "Jinja2")], default="simple", max_length=8
+                    ),
+                ),
+                ("parameters", apps.prompts.fields.OrderedJSONField(default=dict)),
+                ("tools", apps.prompts.fields.OrderedJSONField(default=list)),
+                ("response_schema", apps.prompts.fields.OrderedJSONField(null=True)),
+                ("variables_schema", apps.prompts.fields.OrderedJSONField(null=True)),
+                ("variables", apps.prompts.fields.OrderedJSONField(default=list)),
+                ("message", models.CharField(blank=True, max_length=500)),
+                (
+                    "created_by",
+                    models.ForeignKey(
+                        db_index=False,
+                        null=True,
+                        on_delete=django.db.models.deletion.SET_NULL,
+                        related_name="+",
+                        to=settings.AUTH_USER_MODEL,
+                    ),
+                ),
+                (
+                    "model",
+                    models.ForeignKey(
+                        blank=True,
+                        null=True,
+                        on_delete=django.db.models.deletion.PROTECT,
+                        related_name="+",
+                        to="models.llmmodel",
+                    ),
+                ),
+                (
+                    "organization",
+                    models.ForeignKey(
+                        on_delete=django.db.models.deletion.CASCADE, related_name="+", to="organizations.organization"
+                    ),
+                ),
+                (
+                    "prompt",
+                    models.ForeignKey(
+                        db_index=False,
+                        on_delete=django.db.models.deletion.CASCADE,
+                        related_name="versions",
+                        to="prompts.prompt",
+                    ),
+                ),
             ],
             options={
-                'ordering': ['-version_number', '-id'],
+                "ordering": ["-version_number", "-id"],
+                "constraints": [
+                    models.UniqueConstraint(
+                        fields=("prompt", "version_number"), name="prompts_promptversion_number_unique"
+                    ),
+                    models.CheckConstraint(
+                        condition=models.Q(("content__isnull", True), ("messages__isnull", True), _connector="XOR"),
+                        name="prompts_promptversion_one_body",
+                    ),
+                    models.CheckConstraint(
+                        condition=models.Q(("format__in", ["simple", "jinja2"])),
+                        name="prompts_promptversion_format_known",
+                    ),
+                    models.CheckConstraint(
+                        condition=models.Q(("version_number__gte", 1)), name="prompts_promptversion_number_positive"
+                    ),
+                ],
             },
         ),
         migrations.CreateModel(
-            name='PromptLabelEvent',
+            name="PromptLabelEvent",
             fields=[
-                ('id', models.UUIDField(default=everquant.db.uuid7, editable=False, primary_key=True, serialize=False)),
-                ('created_at', models.DateTimeField(auto_now_add=True)),
-                ('updated_at', models.DateTimeField(auto_now=True)),
-                ('name', models.CharField(max_length=64)),
-                ('reason', models.CharField(blank=True, max_length=500)),
-                ('created_by', models.ForeignKey(db_index=False, null=True, on_delete=django.db.models.deletion.SET_NULL, related_name='+', to=settings.AUTH_USER_MODEL)),
-                ('organization', models.ForeignKey(on_delete=django.db.models.deletion.CASCADE, related_name='+', to='organizations.organization')),
-                ('prompt', models.ForeignKey(db_index=False, on_delete=django.db.models.deletion.CASCADE, related_name='label_events', to='prompts.prompt')),
-                ('from_version', models.ForeignKey(db_index=False, null=True, on_delete=django.db.models.deletion.RESTRICT, related_name='+', to='prompts.promptversion')),
-                ('to_version', models.ForeignKey(db_index=False, null=True, on_delete=django.db.models.deletion.RESTRICT, related_name='+', to='prompts.promptversion')),
+                ("id", models.UUIDField(default=everquant.db.uuid7, editable=False, primary_key=True, serialize=False)),
+                ("created_at", models.DateTimeField(auto_now_add=True)),
+                ("updated_at", models.DateTimeField(auto_now=True)),
+                ("name", models.CharField(max_length=64)),
+                ("reason", models.CharField(blank=True, max_length=500)),
+                (
+                    "created_by",
+                    models.ForeignKey(
+                        db_index=False,
+                        null=True,
+                        on_delete=django.db.models.deletion.SET_NULL,
+                        related_name="+",
+                        to=settings.AUTH_USER_MODEL,
+                    ),
+                ),
+                (
+                    "organization",
+                    models.ForeignKey(
+                        on_delete=django.db.models.deletion.CASCADE, related_name="+", to="organizations.organization"
+                    ),
+                ),
+                (
+                    "prompt",
+                    models.ForeignKey(
+                        db_index=False,
+                        on_delete=django.db.models.deletion.CASCADE,
+                        related_name="label_events",
+                        to="prompts.prompt",
+                    ),
+                ),
+                (
+                    "from_version",
+                    models.ForeignKey(
+                        db_index=False,
+                        null=True,
+                        on_delete=django.db.models.deletion.RESTRICT,
+                        related_name="+",
+                        to="prompts.promptversion",
+                    ),
+                ),
+                (
+                    "to_version",
+                    models.ForeignKey(
+                        db_index=False,
+                        null=True,
+                        on_delete=django.db.models.deletion.RESTRICT,
+                        related_name="+",
+                        to="prompts.promptversion",
+                    ),
+                ),
             ],
             options={
-                'ordering': ['-created_at', '-id'],
+                "ordering": ["-created_at", "-id"],
+                "indexes": [
+                    models.Index(fields=["prompt", "name", "-created_at"], name="prompts_labelevent_history"),
+                ],
+                "constraints": [
+                    models.CheckConstraint(
+                        condition=models.Q(
+                            ("from_version__isnull", False), ("to_version__isnull", False), _connector="OR"
+                        ),
+                        name="prompts_promptlabelevent_moves",
+                    ),
+                ],
             },
         ),
         migrations.CreateModel(
-            name='PromptLabel',
+            name="PromptLabel",
             fields=[
-                ('id', models.UUIDField(default=everquant.db.uuid7, editable=False, primary_key=True, serialize=False)),
-                ('created_at', models.DateTimeField(auto_now_add=True)),
-                ('updated_at', models.DateTimeField(auto_now=True)),
-                ('name', models.CharField(max_length=64, validators=[django.core.validators.RegexValidator('\\A[a-z][a-z0-9]*([-_.][a-z0-9]+)*\\Z', "Lower-case letters, digits and single '-', '_' or '.', a letter first.")])),
-                ('organization', models.ForeignKey(on_delete=django.db.models.deletion.CASCADE, related_name='+', to='organizations.organization')),
-                ('prompt', models.ForeignKey(db_index=False, on_delete=django.db.models.deletion.CASCADE, related_name='label_set', to='prompts.prompt')),
-                ('version', models.ForeignKey(on_delete=django.db.models.deletion.RESTRICT, related_name='label_set', to='prompts.promptversion')),
+                ("id", models.UUIDField(default=everquant.db.uuid7, editable=False, primary_key=True, serialize=False)),
+                ("created_at", models.DateTimeField(auto_now_add=True)),
+                ("updated_at", models.DateTimeField(auto_now=True)),
+                (
+                    "name",
+                    models.CharField(
+                        max_length=64,
+                        validators=[
+                            django.core.validators.RegexValidator(
+                                "\\A[a-z][a-z0-9]*([-_.][a-z0-9]+)*\\Z",
+                                "Lower-case letters, digits and single '-', '_' or '.', a letter first.",
+                            )
+                        ],
+                    ),
+                ),
+                (
+                    "organization",
+                    models.ForeignKey(
+                        on_delete=django.db.models.deletion.CASCADE, related_name="+", to="organizations.organization"
+                    ),
+                ),
+                (
+                    "prompt",
+                    models.ForeignKey(
+                        db_index=False,
+                        on_delete=django.db.models.deletion.CASCADE,
+                        related_name="label_set",
+                        to="prompts.prompt",
+                    ),
+                ),
+                (
+                    "version",
+                    models.ForeignKey(
+                        on_delete=django.db.models.deletion.RESTRICT,
+                        related_name="label_set",
+                        to="prompts.promptversion",
+                    ),
+                ),
             ],
             options={
-                'ordering': ['name', 'id'],
+                "ordering": ["name", "id"],
+                "indexes": [
+                    models.Index(fields=["organization", "name"], name="prompts_promptlabel_name"),
+                ],
+                "constraints": [
+                    models.UniqueConstraint(fields=("prompt", "name"), name="prompts_promptlabel_unique"),
+                ],
             },
         ),
         migrations.AddField(
-            model_name='prompt',
-            name='current_version',
-            field=models.ForeignKey(db_index=False, editable=False, on_delete=django.db.models.deletion.RESTRICT, related_name='+', to='prompts.promptversion'),
-        ),
-        migrations.AddConstraint(
-            model_name='promptversion',
-            constraint=models.UniqueConstraint(fields=('prompt', 'version_number'), name='prompts_promptversion_number_unique'),
-        ),
-        migrations.AddConstraint(
-            model_name='promptversion',
-            constraint=models.CheckConstraint(condition=models.Q(('content__isnull', True), ('messages__isnull', True), _connector='XOR'), name='prompts_promptversion_one_body'),
-        ),
-        migrations.AddConstraint(
-            model_name='promptversion',
-            constraint=models.CheckConstraint(condition=models.Q(('format__in', ['simple', 'jinja2'])), name='prompts_promptversion_format_known'),
-        ),
-        migrations.AddConstraint(
-            model_name='promptversion',
-            constraint=models.CheckConstraint(condition=models.Q(('version_number__gte', 1)), name='prompts_promptversion_number_positive'),
-        ),
-        migrations.AddIndex(
-            model_name='promptlabelevent',
-            index=models.Index(fields=['prompt', 'name', '-created_at'], name='prompts_labelevent_history'),
-        ),
-        migrations.AddConstraint(
-            model_name='promptlabelevent',
-            constraint=models.CheckConstraint(condition=models.Q(('from_version__isnull', False), ('to_version__isnull', False), _connector='OR'), name='prompts_promptlabelevent_moves'),
-        ),
-        migrations.AddIndex(
-            model_name='promptlabel',
-            index=models.Index(fields=['organization', 'name'], name='prompts_promptlabel_name'),
-        ),
-        migrations.AddConstraint(
-            model_name='promptlabel',
-            constraint=models.UniqueConstraint(fields=('prompt', 'name'), name='prompts_promptlabel_unique'),
-        ),
-        migrations.AddIndex(
-            model_name='prompt',
-            index=models.Index(fields=['organization', '-created_at', '-id'], name='prompts_prompt_newest'),
-        ),
-        migrations.AddIndex(
-            model_name='prompt',
-            index=django.contrib.postgres.indexes.GinIndex(fields=['tags'], name='prompts_prompt_tags'),
-        ),
-        migrations.AddConstraint(
-            model_name='prompt',
-            constraint=models.UniqueConstraint(condition=models.Q(('deleted_at__isnull', True)), fields=('organization', 'slug'), name='prompts_prompt_slug_unique'),
-        ),
-        migrations.AddConstraint(
-            model_name='prompt',
-            constraint=models.CheckConstraint(condition=models.Q(('type__in', ['text', 'chat'])), name='prompts_prompt_type_known'),
+            model_name="prompt",
+            name="current_version",
+            field=models.ForeignKey(
+                db_index=False,
+                editable=False,
+                on_delete=django.db.models.deletion.RESTRICT,
+                related_name="+",
+                to="prompts.promptversion",
+            ),
         ),
     ]

@@ -13,285 +13,613 @@ from django.db import migrations, models
 
 
 class Migration(migrations.Migration):
-
     initial = True
 
     dependencies = [
-        ('organizations', '0003_webhooks_by_organization'),
+        ("organizations", "0003_webhooks_by_organization"),
         migrations.swappable_dependency(settings.AUTH_USER_MODEL),
     ]
 
     operations = [
         migrations.CreateModel(
-            name='Workflow',
+            name="Workflow",
             fields=[
-                ('id', models.UUIDField(default=everquant.db.uuid7, editable=False, primary_key=True, serialize=False)),
-                ('created_at', models.DateTimeField(auto_now_add=True)),
-                ('updated_at', models.DateTimeField(auto_now=True)),
-                ('deleted_at', models.DateTimeField(blank=True, editable=False, null=True)),
-                ('slug', models.CharField(max_length=200, validators=[django.core.validators.RegexValidator('\\A[a-z0-9]+(-[a-z0-9]+)*(/[a-z0-9]+(-[a-z0-9]+)*){0,7}\\Z', "Lower-case letters, digits and single hyphens, in up to 8 folders separated by '/'.")])),
-                ('name', models.CharField(max_length=200)),
-                ('description', models.TextField(blank=True, max_length=5000)),
-                ('tags', django.contrib.postgres.fields.ArrayField(base_field=models.CharField(max_length=50), blank=True, default=list, size=20)),
-                ('draft', apps.prompts.fields.OrderedJSONField(default=dict)),
-                ('is_active', models.BooleanField(default=True)),
-                ('max_concurrent_runs', models.PositiveIntegerField(blank=True, null=True, validators=[django.core.validators.MinValueValidator(1)])),
-                ('created_by', models.ForeignKey(blank=True, editable=False, null=True, on_delete=django.db.models.deletion.SET_NULL, related_name='+', to=settings.AUTH_USER_MODEL)),
-                ('organization', models.ForeignKey(on_delete=django.db.models.deletion.CASCADE, related_name='+', to='organizations.organization')),
+                ("id", models.UUIDField(default=everquant.db.uuid7, editable=False, primary_key=True, serialize=False)),
+                ("created_at", models.DateTimeField(auto_now_add=True)),
+                ("updated_at", models.DateTimeField(auto_now=True)),
+                ("deleted_at", models.DateTimeField(blank=True, editable=False, null=True)),
+                (
+                    "slug",
+                    models.CharField(
+                        max_length=200,
+                        validators=[
+                            django.core.validators.RegexValidator(
+                                "\\A[a-z0-9]+(-[a-z0-9]+)*(/[a-z0-9]+(-[a-z0-9]+)*){0,7}\\Z",
+                                "Lower-case letters, digits and single hyphens, in up to 8 folders separated by '/'.",
+                            )
+                        ],
+                    ),
+                ),
+                ("name", models.CharField(max_length=200)),
+                ("description", models.TextField(blank=True, max_length=5000)),
+                (
+                    "tags",
+                    django.contrib.postgres.fields.ArrayField(
+                        base_field=models.CharField(max_length=50), blank=True, default=list, size=20
+                    ),
+                ),
+                ("draft", apps.prompts.fields.OrderedJSONField(default=dict)),
+                ("is_active", models.BooleanField(default=True)),
+                (
+                    "max_concurrent_runs",
+                    models.PositiveIntegerField(
+                        blank=True, null=True, validators=[django.core.validators.MinValueValidator(1)]
+                    ),
+                ),
+                (
+                    "created_by",
+                    models.ForeignKey(
+                        blank=True,
+                        editable=False,
+                        null=True,
+                        on_delete=django.db.models.deletion.SET_NULL,
+                        related_name="+",
+                        to=settings.AUTH_USER_MODEL,
+                    ),
+                ),
+                (
+                    "organization",
+                    models.ForeignKey(
+                        on_delete=django.db.models.deletion.CASCADE, related_name="+", to="organizations.organization"
+                    ),
+                ),
             ],
             options={
-                'ordering': ['-created_at', '-id'],
+                "ordering": ["-created_at", "-id"],
+                "indexes": [
+                    models.Index(fields=["organization", "-created_at", "-id"], name="workflows_workflow_newest"),
+                    django.contrib.postgres.indexes.GinIndex(fields=["tags"], name="workflows_workflow_tags"),
+                ],
+                "constraints": [
+                    models.UniqueConstraint(
+                        condition=models.Q(("deleted_at__isnull", True)),
+                        fields=("organization", "slug"),
+                        name="workflows_workflow_slug_unique",
+                    ),
+                    models.CheckConstraint(
+                        condition=models.Q(
+                            ("max_concurrent_runs__isnull", True), ("max_concurrent_runs__gte", 1), _connector="OR"
+                        ),
+                        name="workflows_workflow_concurrency_positive",
+                    ),
+                ],
             },
         ),
         migrations.CreateModel(
-            name='WorkflowRun',
+            name="WorkflowRun",
             fields=[
-                ('id', models.UUIDField(default=everquant.db.uuid7, editable=False, primary_key=True, serialize=False)),
-                ('created_at', models.DateTimeField(auto_now_add=True)),
-                ('updated_at', models.DateTimeField(auto_now=True)),
-                ('version_number', models.PositiveIntegerField()),
-                ('status', models.CharField(choices=[('queued', 'Queued'), ('running', 'Running'), ('waiting', 'Waiting'), ('succeeded', 'Succeeded'), ('failed', 'Failed'), ('cancelled', 'Cancelled'), ('timed_out', 'Timed Out')], default='queued', max_length=16)),
-                ('source', models.CharField(choices=[('api', 'Api'), ('schedule', 'Schedule'), ('trigger', 'Trigger'), ('retry', 'Retry'), ('fork', 'Fork')], default='api', max_length=16)),
-                ('inputs', apps.prompts.fields.OrderedJSONField(default=dict)),
-                ('outputs', apps.prompts.fields.OrderedJSONField(null=True)),
-                ('error_code', models.CharField(blank=True, max_length=40)),
-                ('error_message', models.CharField(blank=True, max_length=500)),
-                ('error_path', models.CharField(blank=True, max_length=500)),
-                ('metadata', models.JSONField(default=dict)),
-                ('created_by_id', models.UUIDField(null=True)),
-                ('api_key_id', models.UUIDField(null=True)),
-                ('schedule_id', models.UUIDField(null=True)),
-                ('trigger_id', models.UUIDField(null=True)),
-                ('origin_node', models.CharField(blank=True, max_length=64)),
-                ('fence', models.PositiveIntegerField(default=0)),
-                ('lease_expires_at', models.DateTimeField(null=True)),
-                ('wake_at', models.DateTimeField(null=True)),
-                ('last_event', models.PositiveIntegerField(default=0)),
-                ('node_count', models.PositiveIntegerField(default=0)),
-                ('active_ms', models.PositiveBigIntegerField(default=0)),
-                ('input_tokens', models.PositiveBigIntegerField(default=0)),
-                ('output_tokens', models.PositiveBigIntegerField(default=0)),
-                ('cost_usd', models.DecimalField(decimal_places=12, default=Decimal('0'), max_digits=24)),
-                ('has_checkpoints', models.BooleanField(default=False)),
-                ('queued_at', models.DateTimeField(default=django.utils.timezone.now)),
-                ('started_at', models.DateTimeField(null=True)),
-                ('finished_at', models.DateTimeField(null=True)),
-                ('cancel_requested_at', models.DateTimeField(null=True)),
-                ('organization', models.ForeignKey(on_delete=django.db.models.deletion.CASCADE, related_name='+', to='organizations.organization')),
-                ('origin', models.ForeignKey(db_index=False, null=True, on_delete=django.db.models.deletion.SET_NULL, related_name='+', to='workflows.workflowrun')),
-                ('workflow', models.ForeignKey(db_index=False, on_delete=django.db.models.deletion.CASCADE, related_name='runs', to='workflows.workflow')),
+                ("id", models.UUIDField(default=everquant.db.uuid7, editable=False, primary_key=True, serialize=False)),
+                ("created_at", models.DateTimeField(auto_now_add=True)),
+                ("updated_at", models.DateTimeField(auto_now=True)),
+                ("version_number", models.PositiveIntegerField()),
+                (
+                    "status",
+                    models.CharField(
+                        choices=[
+                            ("queued", "Queued"),
+                            ("running", "Running"),
+                            ("waiting", "Waiting"),
+                            ("succeeded", "Succeeded"),
+                            ("failed", "Failed"),
+                            ("cancelled", "Cancelled"),
+                            ("timed_out", "Timed Out"),
+                        ],
+                        default="queued",
+                        max_length=16,
+                    ),
+                ),
+                (
+                    "source",
+                    models.CharField(
+                        choices=[
+                            ("api", "Api"),
+                            ("schedule", "Schedule"),
+                            ("trigger", "Trigger"),
+                            ("retry", "Retry"),
+                            ("fork", "Fork"),
+                        ],
+                        default="api",
+                        max_length=16,
+                    ),
+                ),
+                ("inputs", apps.prompts.fields.OrderedJSONField(default=dict)),
+                ("outputs", apps.prompts.fields.OrderedJSONField(null=True)),
+                ("error_code", models.CharField(blank=True, max_length=40)),
+                ("error_message", models.CharField(blank=True, max_length=500)),
+                ("error_path", models.CharField(blank=True, max_length=500)),
+                ("metadata", models.JSONField(default=dict)),
+                ("created_by_id", models.UUIDField(null=True)),
+                ("api_key_id", models.UUIDField(null=True)),
+                ("schedule_id", models.UUIDField(null=True)),
+                ("trigger_id", models.UUIDField(null=True)),
+                ("origin_node", models.CharField(blank=True, max_length=64)),
+                ("fence", models.PositiveIntegerField(default=0)),
+                ("lease_expires_at", models.DateTimeField(null=True)),
+                ("wake_at", models.DateTimeField(null=True)),
+                ("last_event", models.PositiveIntegerField(default=0)),
+                ("node_count", models.PositiveIntegerField(default=0)),
+                ("active_ms", models.PositiveBigIntegerField(default=0)),
+                ("input_tokens", models.PositiveBigIntegerField(default=0)),
+                ("output_tokens", models.PositiveBigIntegerField(default=0)),
+                ("cost_usd", models.DecimalField(decimal_places=12, default=Decimal("0"), max_digits=24)),
+                ("has_checkpoints", models.BooleanField(default=False)),
+                ("queued_at", models.DateTimeField(default=django.utils.timezone.now)),
+                ("started_at", models.DateTimeField(null=True)),
+                ("finished_at", models.DateTimeField(null=True)),
+                ("cancel_requested_at", models.DateTimeField(null=True)),
+                (
+                    "organization",
+                    models.ForeignKey(
+                        on_delete=django.db.models.deletion.CASCADE, related_name="+", to="organizations.organization"
+                    ),
+                ),
+                (
+                    "origin",
+                    models.ForeignKey(
+                        db_index=False,
+                        null=True,
+                        on_delete=django.db.models.deletion.SET_NULL,
+                        related_name="+",
+                        to="workflows.workflowrun",
+                    ),
+                ),
+                (
+                    "workflow",
+                    models.ForeignKey(
+                        db_index=False,
+                        on_delete=django.db.models.deletion.CASCADE,
+                        related_name="runs",
+                        to="workflows.workflow",
+                    ),
+                ),
             ],
             options={
-                'ordering': ['-id'],
+                "ordering": ["-id"],
+                "indexes": [
+                    models.Index(fields=["organization", "-id"], name="workflows_run_by_organization"),
+                    models.Index(fields=["workflow", "-id"], name="workflows_run_by_workflow"),
+                    models.Index(
+                        condition=models.Q(("status", "queued")),
+                        fields=["organization", "queued_at", "id"],
+                        name="workflows_run_queue",
+                    ),
+                    models.Index(
+                        condition=models.Q(("status", "running")),
+                        fields=["lease_expires_at"],
+                        name="workflows_run_leases",
+                    ),
+                    models.Index(
+                        condition=models.Q(("status", "waiting")), fields=["wake_at"], name="workflows_run_wakes"
+                    ),
+                    models.Index(
+                        condition=models.Q(("has_checkpoints", True)),
+                        fields=["finished_at"],
+                        name="workflows_run_checkpoints",
+                    ),
+                ],
+                "constraints": [
+                    models.CheckConstraint(
+                        condition=models.Q(
+                            (
+                                "status__in",
+                                ["queued", "running", "waiting", "succeeded", "failed", "cancelled", "timed_out"],
+                            )
+                        ),
+                        name="workflows_run_status_known",
+                    ),
+                    models.CheckConstraint(
+                        condition=models.Q(("source__in", ["api", "schedule", "trigger", "retry", "fork"])),
+                        name="workflows_run_source_known",
+                    ),
+                    models.CheckConstraint(
+                        condition=models.Q(
+                            models.Q(
+                                models.Q(("status__in", ["succeeded", "failed", "cancelled", "timed_out"])),
+                                ("finished_at__isnull", False),
+                            ),
+                            models.Q(
+                                models.Q(
+                                    ("status__in", ["succeeded", "failed", "cancelled", "timed_out"]), _negated=True
+                                ),
+                                ("finished_at__isnull", True),
+                            ),
+                            _connector="OR",
+                        ),
+                        name="workflows_run_end_has_time",
+                    ),
+                    models.CheckConstraint(
+                        condition=models.Q(
+                            models.Q(
+                                ("status__in", ["failed", "timed_out"]), models.Q(("error_code", ""), _negated=True)
+                            ),
+                            models.Q(
+                                models.Q(("status__in", ["failed", "timed_out"]), _negated=True), ("error_code", "")
+                            ),
+                            _connector="OR",
+                        ),
+                        name="workflows_run_failure_has_code",
+                    ),
+                    models.CheckConstraint(
+                        condition=models.Q(
+                            models.Q(("status", "running"), _negated=True),
+                            models.Q(("lease_expires_at__isnull", False), ("started_at__isnull", False)),
+                            _connector="OR",
+                        ),
+                        name="workflows_run_running_has_lease",
+                    ),
+                ],
             },
         ),
         migrations.CreateModel(
-            name='RunEvent',
+            name="RunEvent",
             fields=[
-                ('pk', models.CompositePrimaryKey('run_id', 'number', blank=True, editable=False, primary_key=True, serialize=False)),
-                ('number', models.PositiveIntegerField()),
-                ('type', models.CharField(max_length=32)),
-                ('data', apps.prompts.fields.OrderedJSONField(default=dict)),
-                ('created_at', models.DateTimeField()),
-                ('run', models.ForeignKey(db_index=False, on_delete=django.db.models.deletion.CASCADE, related_name='events', to='workflows.workflowrun')),
+                (
+                    "pk",
+                    models.CompositePrimaryKey(
+                        "run_id", "number", blank=True, editable=False, primary_key=True, serialize=False
+                    ),
+                ),
+                ("number", models.PositiveIntegerField()),
+                ("type", models.CharField(max_length=32)),
+                ("data", apps.prompts.fields.OrderedJSONField(default=dict)),
+                ("created_at", models.DateTimeField()),
+                (
+                    "run",
+                    models.ForeignKey(
+                        db_index=False,
+                        on_delete=django.db.models.deletion.CASCADE,
+                        related_name="events",
+                        to="workflows.workflowrun",
+                    ),
+                ),
             ],
             options={
-                'ordering': ['run_id', 'number'],
+                "ordering": ["run_id", "number"],
             },
         ),
         migrations.CreateModel(
-            name='WorkflowVersion',
+            name="WorkflowVersion",
             fields=[
-                ('id', models.UUIDField(default=everquant.db.uuid7, editable=False, primary_key=True, serialize=False)),
-                ('created_at', models.DateTimeField(auto_now_add=True)),
-                ('updated_at', models.DateTimeField(auto_now=True)),
-                ('version_number', models.PositiveIntegerField()),
-                ('definition', apps.prompts.fields.OrderedJSONField()),
-                ('pins', apps.prompts.fields.OrderedJSONField(default=dict)),
-                ('message', models.CharField(blank=True, max_length=500)),
-                ('created_by', models.ForeignKey(db_index=False, null=True, on_delete=django.db.models.deletion.SET_NULL, related_name='+', to=settings.AUTH_USER_MODEL)),
-                ('organization', models.ForeignKey(on_delete=django.db.models.deletion.CASCADE, related_name='+', to='organizations.organization')),
-                ('workflow', models.ForeignKey(db_index=False, on_delete=django.db.models.deletion.CASCADE, related_name='versions', to='workflows.workflow')),
+                ("id", models.UUIDField(default=everquant.db.uuid7, editable=False, primary_key=True, serialize=False)),
+                ("created_at", models.DateTimeField(auto_now_add=True)),
+                ("updated_at", models.DateTimeField(auto_now=True)),
+                ("version_number", models.PositiveIntegerField()),
+                ("definition", apps.prompts.fields.OrderedJSONField()),
+                ("pins", apps.prompts.fields.OrderedJSONField(default=dict)),
+                ("message", models.CharField(blank=True, max_length=500)),
+                (
+                    "created_by",
+                    models.ForeignKey(
+                        db_index=False,
+                        null=True,
+                        on_delete=django.db.models.deletion.SET_NULL,
+                        related_name="+",
+                        to=settings.AUTH_USER_MODEL,
+                    ),
+                ),
+                (
+                    "organization",
+                    models.ForeignKey(
+                        on_delete=django.db.models.deletion.CASCADE, related_name="+", to="organizations.organization"
+                    ),
+                ),
+                (
+                    "workflow",
+                    models.ForeignKey(
+                        db_index=False,
+                        on_delete=django.db.models.deletion.CASCADE,
+                        related_name="versions",
+                        to="workflows.workflow",
+                    ),
+                ),
             ],
             options={
-                'ordering': ['-version_number', '-id'],
+                "ordering": ["-version_number", "-id"],
+                "constraints": [
+                    models.UniqueConstraint(
+                        fields=("workflow", "version_number"), name="workflows_workflowversion_number_unique"
+                    ),
+                    models.CheckConstraint(
+                        condition=models.Q(("version_number__gte", 1)), name="workflows_workflowversion_number_positive"
+                    ),
+                ],
             },
         ),
         migrations.AddField(
-            model_name='workflowrun',
-            name='version',
-            field=models.ForeignKey(db_index=False, on_delete=django.db.models.deletion.RESTRICT, related_name='+', to='workflows.workflowversion'),
+            model_name="workflowrun",
+            name="version",
+            field=models.ForeignKey(
+                db_index=False,
+                on_delete=django.db.models.deletion.RESTRICT,
+                related_name="+",
+                to="workflows.workflowversion",
+            ),
         ),
         migrations.CreateModel(
-            name='WorkflowLabelEvent',
+            name="WorkflowLabelEvent",
             fields=[
-                ('id', models.UUIDField(default=everquant.db.uuid7, editable=False, primary_key=True, serialize=False)),
-                ('created_at', models.DateTimeField(auto_now_add=True)),
-                ('updated_at', models.DateTimeField(auto_now=True)),
-                ('name', models.CharField(max_length=64)),
-                ('reason', models.CharField(blank=True, max_length=500)),
-                ('created_by', models.ForeignKey(db_index=False, null=True, on_delete=django.db.models.deletion.SET_NULL, related_name='+', to=settings.AUTH_USER_MODEL)),
-                ('organization', models.ForeignKey(on_delete=django.db.models.deletion.CASCADE, related_name='+', to='organizations.organization')),
-                ('workflow', models.ForeignKey(db_index=False, on_delete=django.db.models.deletion.CASCADE, related_name='label_events', to='workflows.workflow')),
-                ('from_version', models.ForeignKey(db_index=False, null=True, on_delete=django.db.models.deletion.RESTRICT, related_name='+', to='workflows.workflowversion')),
-                ('to_version', models.ForeignKey(db_index=False, null=True, on_delete=django.db.models.deletion.RESTRICT, related_name='+', to='workflows.workflowversion')),
+                ("id", models.UUIDField(default=everquant.db.uuid7, editable=False, primary_key=True, serialize=False)),
+                ("created_at", models.DateTimeField(auto_now_add=True)),
+                ("updated_at", models.DateTimeField(auto_now=True)),
+                ("name", models.CharField(max_length=64)),
+                ("reason", models.CharField(blank=True, max_length=500)),
+                (
+                    "created_by",
+                    models.ForeignKey(
+                        db_index=False,
+                        null=True,
+                        on_delete=django.db.models.deletion.SET_NULL,
+                        related_name="+",
+                        to=settings.AUTH_USER_MODEL,
+                    ),
+                ),
+                (
+                    "organization",
+                    models.ForeignKey(
+                        on_delete=django.db.models.deletion.CASCADE, related_name="+", to="organizations.organization"
+                    ),
+                ),
+                (
+                    "workflow",
+                    models.ForeignKey(
+                        db_index=False,
+                        on_delete=django.db.models.deletion.CASCADE,
+                        related_name="label_events",
+                        to="workflows.workflow",
+                    ),
+                ),
+                (
+                    "from_version",
+                    models.ForeignKey(
+                        db_index=False,
+                        null=True,
+                        on_delete=django.db.models.deletion.RESTRICT,
+                        related_name="+",
+                        to="workflows.workflowversion",
+                    ),
+                ),
+                (
+                    "to_version",
+                    models.ForeignKey(
+                        db_index=False,
+                        null=True,
+                        on_delete=django.db.models.deletion.RESTRICT,
+                        related_name="+",
+                        to="workflows.workflowversion",
+                    ),
+                ),
             ],
             options={
-                'ordering': ['-created_at', '-id'],
+                "ordering": ["-created_at", "-id"],
+                "indexes": [
+                    models.Index(fields=["workflow", "name", "-created_at"], name="workflows_labelevent_history"),
+                ],
+                "constraints": [
+                    models.CheckConstraint(
+                        condition=models.Q(
+                            ("from_version__isnull", False), ("to_version__isnull", False), _connector="OR"
+                        ),
+                        name="workflows_workflowlabelevent_moves",
+                    ),
+                ],
             },
         ),
         migrations.CreateModel(
-            name='WorkflowLabel',
+            name="WorkflowLabel",
             fields=[
-                ('id', models.UUIDField(default=everquant.db.uuid7, editable=False, primary_key=True, serialize=False)),
-                ('created_at', models.DateTimeField(auto_now_add=True)),
-                ('updated_at', models.DateTimeField(auto_now=True)),
-                ('name', models.CharField(max_length=64, validators=[django.core.validators.RegexValidator('\\A[a-z][a-z0-9]*([-_.][a-z0-9]+)*\\Z', "Lower-case letters, digits and single '-', '_' or '.', a letter first.")])),
-                ('organization', models.ForeignKey(on_delete=django.db.models.deletion.CASCADE, related_name='+', to='organizations.organization')),
-                ('workflow', models.ForeignKey(db_index=False, on_delete=django.db.models.deletion.CASCADE, related_name='label_set', to='workflows.workflow')),
-                ('version', models.ForeignKey(on_delete=django.db.models.deletion.RESTRICT, related_name='label_set', to='workflows.workflowversion')),
+                ("id", models.UUIDField(default=everquant.db.uuid7, editable=False, primary_key=True, serialize=False)),
+                ("created_at", models.DateTimeField(auto_now_add=True)),
+                ("updated_at", models.DateTimeField(auto_now=True)),
+                (
+                    "name",
+                    models.CharField(
+                        max_length=64,
+                        validators=[
+                            django.core.validators.RegexValidator(
+                                "\\A[a-z][a-z0-9]*([-_.][a-z0-9]+)*\\Z",
+                                "Lower-case letters, digits and single '-', '_' or '.', a letter first.",
+                            )
+                        ],
+                    ),
+                ),
+                (
+                    "organization",
+                    models.ForeignKey(
+                        on_delete=django.db.models.deletion.CASCADE, related_name="+", to="organizations.organization"
+                    ),
+                ),
+                (
+                    "workflow",
+                    models.ForeignKey(
+                        db_index=False,
+                        on_delete=django.db.models.deletion.CASCADE,
+                        related_name="label_set",
+                        to="workflows.workflow",
+                    ),
+                ),
+                (
+                    "version",
+                    models.ForeignKey(
+                        on_delete=django.db.models.deletion.RESTRICT,
+                        related_name="label_set",
+                        to="workflows.workflowversion",
+                    ),
+                ),
             ],
             options={
-                'ordering': ['name', 'id'],
+                "ordering": ["name", "id"],
+                "constraints": [
+                    models.UniqueConstraint(fields=("workflow", "name"), name="workflows_workflowlabel_unique"),
+                ],
             },
         ),
         migrations.AddField(
-            model_name='workflow',
-            name='current_version',
-            field=models.ForeignKey(db_index=False, editable=False, null=True, on_delete=django.db.models.deletion.RESTRICT, related_name='+', to='workflows.workflowversion'),
+            model_name="workflow",
+            name="current_version",
+            field=models.ForeignKey(
+                db_index=False,
+                editable=False,
+                null=True,
+                on_delete=django.db.models.deletion.RESTRICT,
+                related_name="+",
+                to="workflows.workflowversion",
+            ),
         ),
         migrations.CreateModel(
-            name='Approval',
+            name="Approval",
             fields=[
-                ('id', models.UUIDField(default=everquant.db.uuid7, editable=False, primary_key=True, serialize=False)),
-                ('created_at', models.DateTimeField(auto_now_add=True)),
-                ('updated_at', models.DateTimeField(auto_now=True)),
-                ('path', models.CharField(max_length=500)),
-                ('title', models.CharField(blank=True, max_length=200)),
-                ('message', models.TextField(blank=True)),
-                ('assignees', django.contrib.postgres.fields.ArrayField(base_field=models.CharField(max_length=300), blank=True, default=list, size=None)),
-                ('form', apps.prompts.fields.OrderedJSONField(default=dict)),
-                ('status', models.CharField(choices=[('pending', 'Pending'), ('approved', 'Approved'), ('rejected', 'Rejected'), ('expired', 'Expired'), ('cancelled', 'Cancelled')], default='pending', max_length=16)),
-                ('data', apps.prompts.fields.OrderedJSONField(null=True)),
-                ('comment', models.CharField(blank=True, max_length=2000)),
-                ('expires_at', models.DateTimeField(null=True)),
-                ('decided_at', models.DateTimeField(null=True)),
-                ('decided_by', models.ForeignKey(db_index=False, null=True, on_delete=django.db.models.deletion.SET_NULL, related_name='+', to=settings.AUTH_USER_MODEL)),
-                ('organization', models.ForeignKey(on_delete=django.db.models.deletion.CASCADE, related_name='+', to='organizations.organization')),
-                ('run', models.ForeignKey(db_index=False, on_delete=django.db.models.deletion.CASCADE, related_name='approvals', to='workflows.workflowrun')),
+                ("id", models.UUIDField(default=everquant.db.uuid7, editable=False, primary_key=True, serialize=False)),
+                ("created_at", models.DateTimeField(auto_now_add=True)),
+                ("updated_at", models.DateTimeField(auto_now=True)),
+                ("path", models.CharField(max_length=500)),
+                ("title", models.CharField(blank=True, max_length=200)),
+                ("message", models.TextField(blank=True)),
+                (
+                    "assignees",
+                    django.contrib.postgres.fields.ArrayField(
+                        base_field=models.CharField(max_length=300), blank=True, default=list, size=None
+                    ),
+                ),
+                ("form", apps.prompts.fields.OrderedJSONField(default=dict)),
+                (
+                    "status",
+                    models.CharField(
+                        choices=[
+                            ("pending", "Pending"),
+                            ("approved", "Approved"),
+                            ("rejected", "Rejected"),
+                            ("expired", "Expired"),
+                            ("cancelled", "Cancelled"),
+                        ],
+                        default="pending",
+                        max_length=16,
+                    ),
+                ),
+                ("data", apps.prompts.fields.OrderedJSONField(null=True)),
+                ("comment", models.CharField(blank=True, max_length=2000)),
+                ("expires_at", models.DateTimeField(null=True)),
+                ("decided_at", models.DateTimeField(null=True)),
+                (
+                    "decided_by",
+                    models.ForeignKey(
+                        db_index=False,
+                        null=True,
+                        on_delete=django.db.models.deletion.SET_NULL,
+                        related_name="+",
+                        to=settings.AUTH_USER_MODEL,
+                    ),
+                ),
+                (
+                    "organization",
+                    models.ForeignKey(
+                        on_delete=django.db.models.deletion.CASCADE, related_name="+", to="organizations.organization"
+                    ),
+                ),
+                (
+                    "run",
+                    models.ForeignKey(
+                        db_index=False,
+                        on_delete=django.db.models.deletion.CASCADE,
+                        related_name="approvals",
+                        to="workflows.workflowrun",
+                    ),
+                ),
             ],
             options={
-                'ordering': ['-id'],
-                'indexes': [models.Index(fields=['organization', '-id'], name='workflows_approval_newest'), models.Index(condition=models.Q(('status', 'pending')), fields=['expires_at'], name='workflows_approval_expiry')],
-                'constraints': [models.UniqueConstraint(fields=('run', 'path'), name='workflows_approval_unique'), models.CheckConstraint(condition=models.Q(('status__in', ['pending', 'approved', 'rejected', 'expired', 'cancelled'])), name='workflows_approval_status_known'), models.CheckConstraint(condition=models.Q(models.Q(('decided_at__isnull', True), ('status', 'pending')), models.Q(models.Q(('status', 'pending'), _negated=True), ('decided_at__isnull', False)), _connector='OR'), name='workflows_approval_decision_has_time')],
+                "ordering": ["-id"],
+                "indexes": [
+                    models.Index(fields=["organization", "-id"], name="workflows_approval_newest"),
+                    models.Index(
+                        condition=models.Q(("status", "pending")),
+                        fields=["expires_at"],
+                        name="workflows_approval_expiry",
+                    ),
+                ],
+                "constraints": [
+                    models.UniqueConstraint(fields=("run", "path"), name="workflows_approval_unique"),
+                    models.CheckConstraint(
+                        condition=models.Q(("status__in", ["pending", "approved", "rejected", "expired", "cancelled"])),
+                        name="workflows_approval_status_known",
+                    ),
+                    models.CheckConstraint(
+                        condition=models.Q(
+                            models.Q(("decided_at__isnull", True), ("status", "pending")),
+                            models.Q(models.Q(("status", "pending"), _negated=True), ("decided_at__isnull", False)),
+                            _connector="OR",
+                        ),
+                        name="workflows_approval_decision_has_time",
+                    ),
+                ],
             },
         ),
         migrations.CreateModel(
-            name='WorkflowStep',
+            name="WorkflowStep",
             fields=[
-                ('id', models.BigAutoField(primary_key=True, serialize=False)),
-                ('path', models.CharField(max_length=500)),
-                ('node_id', models.CharField(max_length=64)),
-                ('kind', models.CharField(max_length=16)),
-                ('attempt', models.PositiveSmallIntegerField(default=1)),
-                ('status', models.CharField(choices=[('running', 'Running'), ('waiting', 'Waiting'), ('succeeded', 'Succeeded'), ('failed', 'Failed'), ('skipped', 'Skipped'), ('interrupted', 'Interrupted')], max_length=16)),
-                ('handle', models.CharField(blank=True, max_length=64)),
-                ('input', apps.prompts.fields.OrderedJSONField(null=True)),
-                ('output', apps.prompts.fields.OrderedJSONField(null=True)),
-                ('error_code', models.CharField(blank=True, max_length=40)),
-                ('error_message', models.CharField(blank=True, max_length=500)),
-                ('execution_id', models.UUIDField(null=True)),
-                ('input_tokens', models.PositiveIntegerField(null=True)),
-                ('output_tokens', models.PositiveIntegerField(null=True)),
-                ('cost_usd', models.DecimalField(decimal_places=12, max_digits=24, null=True)),
-                ('is_reused', models.BooleanField(db_default=False, default=False)),
-                ('started_at', models.DateTimeField()),
-                ('finished_at', models.DateTimeField(null=True)),
-                ('run', models.ForeignKey(db_index=False, on_delete=django.db.models.deletion.CASCADE, related_name='steps', to='workflows.workflowrun')),
+                ("id", models.BigAutoField(primary_key=True, serialize=False)),
+                ("path", models.CharField(max_length=500)),
+                ("node_id", models.CharField(max_length=64)),
+                ("kind", models.CharField(max_length=16)),
+                ("attempt", models.PositiveSmallIntegerField(default=1)),
+                (
+                    "status",
+                    models.CharField(
+                        choices=[
+                            ("running", "Running"),
+                            ("waiting", "Waiting"),
+                            ("succeeded", "Succeeded"),
+                            ("failed", "Failed"),
+                            ("skipped", "Skipped"),
+                            ("interrupted", "Interrupted"),
+                        ],
+                        max_length=16,
+                    ),
+                ),
+                ("handle", models.CharField(blank=True, max_length=64)),
+                ("input", apps.prompts.fields.OrderedJSONField(null=True)),
+                ("output", apps.prompts.fields.OrderedJSONField(null=True)),
+                ("error_code", models.CharField(blank=True, max_length=40)),
+                ("error_message", models.CharField(blank=True, max_length=500)),
+                ("execution_id", models.UUIDField(null=True)),
+                ("input_tokens", models.PositiveIntegerField(null=True)),
+                ("output_tokens", models.PositiveIntegerField(null=True)),
+                ("cost_usd", models.DecimalField(decimal_places=12, max_digits=24, null=True)),
+                ("is_reused", models.BooleanField(db_default=False, default=False)),
+                ("started_at", models.DateTimeField()),
+                ("finished_at", models.DateTimeField(null=True)),
+                (
+                    "run",
+                    models.ForeignKey(
+                        db_index=False,
+                        on_delete=django.db.models.deletion.CASCADE,
+                        related_name="steps",
+                        to="workflows.workflowrun",
+                    ),
+                ),
             ],
             options={
-                'ordering': ['id'],
-                'constraints': [models.UniqueConstraint(fields=('run', 'path', 'attempt'), name='workflows_step_unique'), models.CheckConstraint(condition=models.Q(('status__in', ['running', 'waiting', 'succeeded', 'failed', 'skipped', 'interrupted'])), name='workflows_step_status_known'), models.CheckConstraint(condition=models.Q(('attempt__gte', 1)), name='workflows_step_attempt_positive')],
+                "ordering": ["id"],
+                "constraints": [
+                    models.UniqueConstraint(fields=("run", "path", "attempt"), name="workflows_step_unique"),
+                    models.CheckConstraint(
+                        condition=models.Q(
+                            ("status__in", ["running", "waiting", "succeeded", "failed", "skipped", "interrupted"])
+                        ),
+                        name="workflows_step_status_known",
+                    ),
+                    models.CheckConstraint(
+                        condition=models.Q(("attempt__gte", 1)), name="workflows_step_attempt_positive"
+                    ),
+                ],
             },
-        ),
-        migrations.AddConstraint(
-            model_name='workflowversion',
-            constraint=models.UniqueConstraint(fields=('workflow', 'version_number'), name='workflows_workflowversion_number_unique'),
-        ),
-        migrations.AddConstraint(
-            model_name='workflowversion',
-            constraint=models.CheckConstraint(condition=models.Q(('version_number__gte', 1)), name='workflows_workflowversion_number_positive'),
-        ),
-        migrations.AddIndex(
-            model_name='workflowrun',
-            index=models.Index(fields=['organization', '-id'], name='workflows_run_by_organization'),
-        ),
-        migrations.AddIndex(
-            model_name='workflowrun',
-            index=models.Index(fields=['workflow', '-id'], name='workflows_run_by_workflow'),
-        ),
-        migrations.AddIndex(
-            model_name='workflowrun',
-            index=models.Index(condition=models.Q(('status', 'queued')), fields=['organization', 'queued_at', 'id'], name='workflows_run_queue'),
-        ),
-        migrations.AddIndex(
-            model_name='workflowrun',
-            index=models.Index(condition=models.Q(('status', 'running')), fields=['lease_expires_at'], name='workflows_run_leases'),
-        ),
-        migrations.AddIndex(
-            model_name='workflowrun',
-            index=models.Index(condition=models.Q(('status', 'waiting')), fields=['wake_at'], name='workflows_run_wakes'),
-        ),
-        migrations.AddIndex(
-            model_name='workflowrun',
-            index=models.Index(condition=models.Q(('has_checkpoints', True)), fields=['finished_at'], name='workflows_run_checkpoints'),
-        ),
-        migrations.AddConstraint(
-            model_name='workflowrun',
-            constraint=models.CheckConstraint(condition=models.Q(('status__in', ['queued', 'running', 'waiting', 'succeeded', 'failed', 'cancelled', 'timed_out'])), name='workflows_run_status_known'),
-        ),
-        migrations.AddConstraint(
-            model_name='workflowrun',
-            constraint=models.CheckConstraint(condition=models.Q(('source__in', ['api', 'schedule', 'trigger', 'retry', 'fork'])), name='workflows_run_source_known'),
-        ),
-        migrations.AddConstraint(
-            model_name='workflowrun',
-            constraint=models.CheckConstraint(condition=models.Q(models.Q(models.Q(('status__in', ['succeeded', 'failed', 'cancelled', 'timed_out'])), ('finished_at__isnull', False)), models.Q(models.Q(('status__in', ['succeeded', 'failed', 'cancelled', 'timed_out']), _negated=True), ('finished_at__isnull', True)), _connector='OR'), name='workflows_run_end_has_time'),
-        ),
-        migrations.AddConstraint(
-            model_name='workflowrun',
-            constraint=models.CheckConstraint(condition=models.Q(models.Q(('status__in', ['failed', 'timed_out']), models.Q(('error_code', ''), _negated=True)), models.Q(models.Q(('status__in', ['failed', 'timed_out']), _negated=True), ('error_code', '')), _connector='OR'), name='workflows_run_failure_has_code'),
-        ),
-        migrations.AddConstraint(
-            model_name='workflowrun',
-            constraint=models.CheckConstraint(condition=models.Q(models.Q(('status', 'running'), _negated=True), models.Q(('lease_expires_at__isnull', False), ('started_at__isnull', False)), _connector='OR'), name='workflows_run_running_has_lease'),
-        ),
-        migrations.AddIndex(
-            model_name='workflowlabelevent',
-            index=models.Index(fields=['workflow', 'name', '-created_at'], name='workflows_labelevent_history'),
-        ),
-        migrations.AddConstraint(
-            model_name='workflowlabelevent',
-            constraint=models.CheckConstraint(condition=models.Q(('from_version__isnull', False), ('to_version__isnull', False), _connector='OR'), name='workflows_workflowlabelevent_moves'),
-        ),
-        migrations.AddConstraint(
-            model_name='workflowlabel',
-            constraint=models.UniqueConstraint(fields=('workflow', 'name'), name='workflows_workflowlabel_unique'),
-        ),
-        migrations.AddIndex(
-            model_name='workflow',
-            index=models.Index(fields=['organization', '-created_at', '-id'], name='workflows_workflow_newest'),
-        ),
-        migrations.AddIndex(
-            model_name='workflow',
-            index=django.contrib.postgres.indexes.GinIndex(fields=['tags'], name='workflows_workflow_tags'),
-        ),
-        migrations.AddConstraint(
-            model_name='workflow',
-            constraint=models.UniqueConstraint(condition=models.Q(('deleted_at__isnull', True)), fields=('organization', 'slug'), name='workflows_workflow_slug_unique'),
-        ),
-        migrations.AddConstraint(
-            model_name='workflow',
-            constraint=models.CheckConstraint(condition=models.Q(('max_concurrent_runs__isnull', True), ('max_concurrent_runs__gte', 1), _connector='OR'), name='workflows_workflow_concurrency_positive'),
         ),
     ]

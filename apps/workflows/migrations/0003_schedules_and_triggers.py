@@ -10,120 +10,202 @@ from django.db import migrations, models
 
 
 class Migration(migrations.Migration):
-
     dependencies = [
-        ('organizations', '0004_events_of_workflows'),
-        ('workflows', '0002_versions_are_immutable'),
+        ("organizations", "0004_events_of_workflows"),
+        ("workflows", "0002_versions_are_immutable"),
         migrations.swappable_dependency(settings.AUTH_USER_MODEL),
     ]
 
     operations = [
         migrations.CreateModel(
-            name='WorkflowSchedule',
+            name="WorkflowSchedule",
             fields=[
-                ('id', models.UUIDField(default=everquant.db.uuid7, editable=False, primary_key=True, serialize=False)),
-                ('created_at', models.DateTimeField(auto_now_add=True)),
-                ('updated_at', models.DateTimeField(auto_now=True)),
-                ('name', models.CharField(max_length=200)),
-                ('label', models.CharField(blank=True, max_length=64, validators=[django.core.validators.RegexValidator('\\A[a-z][a-z0-9]*([-_.][a-z0-9]+)*\\Z', "Lower-case letters, digits and single '-', '_' or '.', a letter first.")])),
-                ('is_active', models.BooleanField(default=True)),
-                ('last_run_at', models.DateTimeField(blank=True, editable=False, null=True)),
-                ('last_run_id', models.UUIDField(blank=True, editable=False, null=True)),
-                ('last_error', models.CharField(blank=True, editable=False, max_length=500)),
-                ('cron', models.CharField(max_length=200)),
-                ('timezone', models.CharField(default='UTC', max_length=64)),
-                ('inputs', apps.prompts.fields.OrderedJSONField(blank=True, default=dict)),
-                ('overlap', models.CharField(choices=[('skip', 'Skip'), ('queue', 'Queue'), ('cancel_previous', 'Cancel Previous')], default='skip', max_length=16)),
-                ('missed', models.CharField(choices=[('skip', 'Skip'), ('run_once', 'Run Once'), ('run_all', 'Run All')], default='run_once', max_length=16)),
-                ('next_run_at', models.DateTimeField(blank=True, editable=False, null=True)),
-                ('last_skipped_at', models.DateTimeField(blank=True, editable=False, null=True)),
-                ('queued_times', django.contrib.postgres.fields.ArrayField(base_field=models.DateTimeField(), blank=True, default=list, editable=False, size=None)),
+                ("id", models.UUIDField(default=everquant.db.uuid7, editable=False, primary_key=True, serialize=False)),
+                ("created_at", models.DateTimeField(auto_now_add=True)),
+                ("updated_at", models.DateTimeField(auto_now=True)),
+                ("name", models.CharField(max_length=200)),
+                (
+                    "label",
+                    models.CharField(
+                        blank=True,
+                        max_length=64,
+                        validators=[
+                            django.core.validators.RegexValidator(
+                                "\\A[a-z][a-z0-9]*([-_.][a-z0-9]+)*\\Z",
+                                "Lower-case letters, digits and single '-', '_' or '.', a letter first.",
+                            )
+                        ],
+                    ),
+                ),
+                ("is_active", models.BooleanField(default=True)),
+                ("last_run_at", models.DateTimeField(blank=True, editable=False, null=True)),
+                ("last_run_id", models.UUIDField(blank=True, editable=False, null=True)),
+                ("last_error", models.CharField(blank=True, editable=False, max_length=500)),
+                ("cron", models.CharField(max_length=200)),
+                ("timezone", models.CharField(default="UTC", max_length=64)),
+                ("inputs", apps.prompts.fields.OrderedJSONField(blank=True, default=dict)),
+                (
+                    "overlap",
+                    models.CharField(
+                        choices=[("skip", "Skip"), ("queue", "Queue"), ("cancel_previous", "Cancel Previous")],
+                        default="skip",
+                        max_length=16,
+                    ),
+                ),
+                (
+                    "missed",
+                    models.CharField(
+                        choices=[("skip", "Skip"), ("run_once", "Run Once"), ("run_all", "Run All")],
+                        default="run_once",
+                        max_length=16,
+                    ),
+                ),
+                ("next_run_at", models.DateTimeField(blank=True, editable=False, null=True)),
+                ("last_skipped_at", models.DateTimeField(blank=True, editable=False, null=True)),
+                (
+                    "queued_times",
+                    django.contrib.postgres.fields.ArrayField(
+                        base_field=models.DateTimeField(), blank=True, default=list, editable=False, size=None
+                    ),
+                ),
             ],
             options={
-                'ordering': ['name', 'id'],
+                "ordering": ["name", "id"],
+                "indexes": [
+                    models.Index(
+                        condition=models.Q(("is_active", True)), fields=["next_run_at"], name="workflows_schedule_due"
+                    ),
+                    models.Index(
+                        condition=models.Q(("is_active", True), models.Q(("queued_times", []), _negated=True)),
+                        fields=["id"],
+                        name="workflows_schedule_queued",
+                    ),
+                ],
+                "constraints": [
+                    models.CheckConstraint(
+                        condition=models.Q(("overlap__in", ["skip", "queue", "cancel_previous"])),
+                        name="workflows_schedule_overlap_known",
+                    ),
+                    models.CheckConstraint(
+                        condition=models.Q(("missed__in", ["skip", "run_once", "run_all"])),
+                        name="workflows_schedule_missed_known",
+                    ),
+                    models.CheckConstraint(
+                        condition=models.Q(
+                            models.Q(("missed", "run_all"), _negated=True), ("overlap", "queue"), _connector="OR"
+                        ),
+                        name="workflows_schedule_all_one_by_one",
+                    ),
+                    models.CheckConstraint(
+                        condition=models.Q(
+                            models.Q(("is_active", True), ("next_run_at__isnull", False)),
+                            models.Q(("is_active", False), ("next_run_at__isnull", True)),
+                            _connector="OR",
+                        ),
+                        name="workflows_schedule_active_has_time",
+                    ),
+                ],
             },
         ),
         migrations.CreateModel(
-            name='WorkflowTrigger',
+            name="WorkflowTrigger",
             fields=[
-                ('id', models.UUIDField(default=everquant.db.uuid7, editable=False, primary_key=True, serialize=False)),
-                ('created_at', models.DateTimeField(auto_now_add=True)),
-                ('updated_at', models.DateTimeField(auto_now=True)),
-                ('encrypted_secret', models.BinaryField()),
-                ('previous_encrypted_secret', models.BinaryField(null=True)),
-                ('previous_secret_expires_at', models.DateTimeField(blank=True, editable=False, null=True)),
-                ('name', models.CharField(max_length=200)),
-                ('label', models.CharField(blank=True, max_length=64, validators=[django.core.validators.RegexValidator('\\A[a-z][a-z0-9]*([-_.][a-z0-9]+)*\\Z', "Lower-case letters, digits and single '-', '_' or '.', a letter first.")])),
-                ('is_active', models.BooleanField(default=True)),
-                ('last_run_at', models.DateTimeField(blank=True, editable=False, null=True)),
-                ('last_run_id', models.UUIDField(blank=True, editable=False, null=True)),
-                ('last_error', models.CharField(blank=True, editable=False, max_length=500)),
-                ('inputs', apps.prompts.fields.OrderedJSONField(blank=True, null=True)),
+                ("id", models.UUIDField(default=everquant.db.uuid7, editable=False, primary_key=True, serialize=False)),
+                ("created_at", models.DateTimeField(auto_now_add=True)),
+                ("updated_at", models.DateTimeField(auto_now=True)),
+                ("encrypted_secret", models.BinaryField()),
+                ("previous_encrypted_secret", models.BinaryField(null=True)),
+                ("previous_secret_expires_at", models.DateTimeField(blank=True, editable=False, null=True)),
+                ("name", models.CharField(max_length=200)),
+                (
+                    "label",
+                    models.CharField(
+                        blank=True,
+                        max_length=64,
+                        validators=[
+                            django.core.validators.RegexValidator(
+                                "\\A[a-z][a-z0-9]*([-_.][a-z0-9]+)*\\Z",
+                                "Lower-case letters, digits and single '-', '_' or '.', a letter first.",
+                            )
+                        ],
+                    ),
+                ),
+                ("is_active", models.BooleanField(default=True)),
+                ("last_run_at", models.DateTimeField(blank=True, editable=False, null=True)),
+                ("last_run_id", models.UUIDField(blank=True, editable=False, null=True)),
+                ("last_error", models.CharField(blank=True, editable=False, max_length=500)),
+                ("inputs", apps.prompts.fields.OrderedJSONField(blank=True, null=True)),
             ],
             options={
-                'ordering': ['name', 'id'],
+                "ordering": ["name", "id"],
+                "constraints": [
+                    models.CheckConstraint(
+                        condition=models.Q(
+                            ("previous_encrypted_secret__isnull", True),
+                            ("previous_secret_expires_at__isnull", False),
+                            _connector="OR",
+                        ),
+                        name="workflows_trigger_old_secret_ends",
+                    ),
+                ],
             },
         ),
         migrations.AddIndex(
-            model_name='workflowrun',
-            index=models.Index(condition=models.Q(('schedule_id__isnull', False), ('status__in', ['queued', 'running', 'waiting'])), fields=['schedule_id'], name='workflows_run_of_schedule'),
+            model_name="workflowrun",
+            index=models.Index(
+                condition=models.Q(("schedule_id__isnull", False), ("status__in", ["queued", "running", "waiting"])),
+                fields=["schedule_id"],
+                name="workflows_run_of_schedule",
+            ),
         ),
         migrations.AddField(
-            model_name='workflowschedule',
-            name='created_by',
-            field=models.ForeignKey(editable=False, null=True, on_delete=django.db.models.deletion.SET_NULL, related_name='+', to=settings.AUTH_USER_MODEL),
+            model_name="workflowschedule",
+            name="created_by",
+            field=models.ForeignKey(
+                editable=False,
+                null=True,
+                on_delete=django.db.models.deletion.SET_NULL,
+                related_name="+",
+                to=settings.AUTH_USER_MODEL,
+            ),
         ),
         migrations.AddField(
-            model_name='workflowschedule',
-            name='organization',
-            field=models.ForeignKey(on_delete=django.db.models.deletion.CASCADE, related_name='+', to='organizations.organization'),
+            model_name="workflowschedule",
+            name="organization",
+            field=models.ForeignKey(
+                on_delete=django.db.models.deletion.CASCADE, related_name="+", to="organizations.organization"
+            ),
         ),
         migrations.AddField(
-            model_name='workflowschedule',
-            name='workflow',
-            field=models.ForeignKey(on_delete=django.db.models.deletion.CASCADE, related_name='+', to='workflows.workflow'),
+            model_name="workflowschedule",
+            name="workflow",
+            field=models.ForeignKey(
+                on_delete=django.db.models.deletion.CASCADE, related_name="+", to="workflows.workflow"
+            ),
         ),
         migrations.AddField(
-            model_name='workflowtrigger',
-            name='created_by',
-            field=models.ForeignKey(editable=False, null=True, on_delete=django.db.models.deletion.SET_NULL, related_name='+', to=settings.AUTH_USER_MODEL),
+            model_name="workflowtrigger",
+            name="created_by",
+            field=models.ForeignKey(
+                editable=False,
+                null=True,
+                on_delete=django.db.models.deletion.SET_NULL,
+                related_name="+",
+                to=settings.AUTH_USER_MODEL,
+            ),
         ),
         migrations.AddField(
-            model_name='workflowtrigger',
-            name='organization',
-            field=models.ForeignKey(on_delete=django.db.models.deletion.CASCADE, related_name='+', to='organizations.organization'),
+            model_name="workflowtrigger",
+            name="organization",
+            field=models.ForeignKey(
+                on_delete=django.db.models.deletion.CASCADE, related_name="+", to="organizations.organization"
+            ),
         ),
         migrations.AddField(
-            model_name='workflowtrigger',
-            name='workflow',
-            field=models.ForeignKey(on_delete=django.db.models.deletion.CASCADE, related_name='+', to='workflows.workflow'),
-        ),
-        migrations.AddIndex(
-            model_name='workflowschedule',
-            index=models.Index(condition=models.Q(('is_active', True)), fields=['next_run_at'], name='workflows_schedule_due'),
-        ),
-        migrations.AddIndex(
-            model_name='workflowschedule',
-            index=models.Index(condition=models.Q(('is_active', True), models.Q(('queued_times', []), _negated=True)), fields=['id'], name='workflows_schedule_queued'),
-        ),
-        migrations.AddConstraint(
-            model_name='workflowschedule',
-            constraint=models.CheckConstraint(condition=models.Q(('overlap__in', ['skip', 'queue', 'cancel_previous'])), name='workflows_schedule_overlap_known'),
-        ),
-        migrations.AddConstraint(
-            model_name='workflowschedule',
-            constraint=models.CheckConstraint(condition=models.Q(('missed__in', ['skip', 'run_once', 'run_all'])), name='workflows_schedule_missed_known'),
-        ),
-        migrations.AddConstraint(
-            model_name='workflowschedule',
-            constraint=models.CheckConstraint(condition=models.Q(models.Q(('missed', 'run_all'), _negated=True), ('overlap', 'queue'), _connector='OR'), name='workflows_schedule_all_one_by_one'),
-        ),
-        migrations.AddConstraint(
-            model_name='workflowschedule',
-            constraint=models.CheckConstraint(condition=models.Q(models.Q(('is_active', True), ('next_run_at__isnull', False)), models.Q(('is_active', False), ('next_run_at__isnull', True)), _connector='OR'), name='workflows_schedule_active_has_time'),
-        ),
-        migrations.AddConstraint(
-            model_name='workflowtrigger',
-            constraint=models.CheckConstraint(condition=models.Q(('previous_encrypted_secret__isnull', True), ('previous_secret_expires_at__isnull', False), _connector='OR'), name='workflows_trigger_old_secret_ends'),
+            model_name="workflowtrigger",
+            name="workflow",
+            field=models.ForeignKey(
+                on_delete=django.db.models.deletion.CASCADE, related_name="+", to="workflows.workflow"
+            ),
         ),
     ]
