@@ -37,6 +37,10 @@ class Node:
     on_error: str = "fail"
     default_output: Json = None
 
+    @property
+    def has_body(self) -> bool:
+        return self.kind in {"map", "loop"}
+
 
 @dataclass(frozen=True, slots=True)
 class Edge:

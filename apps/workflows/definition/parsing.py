@@ -38,16 +38,17 @@ def in_order(node_ids: Sequence[str], edges: Sequence[Edge]) -> list[str]:
 
 
 def _graph(part: Mapping[str, Json], pointer: str, bodies: dict[str, Body]) -> Graph:
-    nodes = {node["id"]: _node(node, f"{pointer}/nodes/{index}") for index, node in enumerate(part["nodes"])}
+    nodes = {node["id"]: node_of(node, f"{pointer}/nodes/{index}") for index, node in enumerate(part["nodes"])}
     edges = tuple(Edge(edge["from"], edge["to"], edge.get("handle", OK)) for edge in part.get("edges", ()))
     for node in nodes.values():
-        body = node.config.get("body")
-        if node.kind in {"map", "loop"} and isinstance(body, Mapping):
+        if node.has_body:
+            body = node.config["body"]
             bodies[node.id] = Body(_graph(body, f"{node.pointer}/config/body", bodies), body.get("output"))
     return Graph({node_id: nodes[node_id] for node_id in in_order(list(nodes), edges)}, edges)
 
 
-def _node(node: Mapping[str, Json], pointer: str) -> Node:
+def node_of(node: Mapping[str, Json], pointer: str) -> Node:
+    """Of JSON of the right shape."""
     return Node(
         id=node["id"],
         kind=node["kind"],

@@ -26,12 +26,16 @@ _ABSENT: Any = object()
 
 
 class ValueProblem(Exception):
-    """A value or an expression cannot be read, or not be resolved. `code` is UPPER_CASE."""
+    """A value or an expression cannot be read, or not be resolved. `code` is UPPER_CASE.
 
-    def __init__(self, code: str, message: str) -> None:
+    `pointer` is where in the value that was looked at, as in `Reference`.
+    """
+
+    def __init__(self, code: str, message: str, pointer: str = "") -> None:
         super().__init__(message)
         self.code = code
         self.message = message
+        self.pointer = pointer
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,7 +80,16 @@ def render_text(text: str, scope: Scope) -> str:
 
 def references(value: Json) -> list[Reference]:
     """Everything the value refers to, in its order. Raises ValueProblem for what is no path or no placeholder."""
-    return list(_references(value, "", 0))
+    found = list(_references(value, "", 0))
+    for problem in found:
+        if isinstance(problem, ValueProblem):
+            raise problem
+    return [one for one in found if isinstance(one, Reference)]
+
+
+def malformed(value: Json) -> list[ValueProblem]:
+    """Everything in the value that is no path or no placeholder, though it looks like one."""
+    return [one for one in _references(value, "", 0) if isinstance(one, ValueProblem)]
 
 
 def find(path: str, scope: Scope) -> Json:
@@ -167,19 +180,28 @@ def _render(template: SimpleTemplate, scope: Scope) -> str:
     return "".join(texts)
 
 
-def _references(value: Json, pointer: str, depth: int) -> Iterator[Reference]:
+def _references(value: Json, pointer: str, depth: int) -> Iterator[Reference | ValueProblem]:
     if depth > MAX_DEPTH:
-        raise ValueProblem("VALUE_TOO_LARGE", f"A value is nested deeper than {MAX_DEPTH} levels.")
-    if isinstance(value, str) and "{{" in value:
-        paths = [part for part in _template(value).parts if isinstance(part, Path)]
-        yield from (Reference(path.name, has_default=False, pointer=pointer) for path in paths)
-    elif isinstance(value, Mapping) and "$ref" in value:
-        yield Reference(_path_of(value), has_default="default" in value, pointer=pointer)
-        yield from _references(value.get("default"), f"{pointer}/default", depth + 1)
+        yield ValueProblem("VALUE_TOO_LARGE", f"Nested deeper than {MAX_DEPTH} levels.", pointer)
+    elif (isinstance(value, str) and "{{" in value) or (isinstance(value, Mapping) and "$ref" in value):
+        try:
+            yield from _own_references(value, pointer)
+        except ValueProblem as problem:
+            yield ValueProblem(problem.code, problem.message, pointer)
+        if isinstance(value, Mapping):
+            yield from _references(value.get("default"), f"{pointer}/default", depth + 1)
     elif isinstance(value, Mapping | list):
         parts = value.items() if isinstance(value, Mapping) else enumerate(value)
         for key, part in parts:
             yield from _references(part, f"{pointer}/{escape(str(key))}", depth + 1)
+
+
+def _own_references(value: str | Mapping[str, Json], pointer: str) -> list[Reference]:
+    """Of one text, or one object with $ref; without those of its default."""
+    if isinstance(value, Mapping):
+        return [Reference(_path_of(value), has_default="default" in value, pointer=pointer)]
+    paths = [part for part in _template(value).parts if isinstance(part, Path)]
+    return [Reference(path.name, has_default=False, pointer=pointer) for path in paths]
 
 
 def _find(segments: Sequence[str], scope: Scope) -> Json:

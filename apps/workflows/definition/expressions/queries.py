@@ -5,6 +5,7 @@ from functools import lru_cache
 from typing import Any
 
 from jmespath.exceptions import JMESPathError
+from jmespath.functions import Functions
 from jmespath.parser import Parser
 from jmespath.visitor import TreeInterpreter
 
@@ -45,51 +46,51 @@ def jmespath_references(expression: str) -> list[Reference]:
 
 
 @lru_cache(maxsize=1024)
-def _parsed(expression: str) -> dict[str, Any]:
+def _parsed(expression: str) -> Any:
     if len(expression) > MAX_CHARS:
         raise ValueProblem("EXPRESSION_TOO_LARGE", f"At most {MAX_CHARS} characters.")
     try:
-        parsed: dict[str, Any] = Parser().parse(expression).parsed
+        return Parser().parse(expression).parsed
     except (JMESPathError, ValueError) as error:
         raise ValueProblem("INVALID_EXPRESSION", str(error).splitlines()[0][:300]) from error
     except RecursionError as error:
         raise ValueProblem("EXPRESSION_TOO_LARGE", "The expression is nested too deeply.") from error
-    return parsed
 
 
-class _Interpreter(TreeInterpreter):  # type: ignore[misc] # the library has no types
+class _Interpreter(TreeInterpreter):
     """Counts its steps and weighs what functions, comparisons and new lists take and give."""
 
     def __init__(self) -> None:
         super().__init__()
+        self._functions: Any = Functions()
         self._steps = 0
         self._weights: dict[int, tuple[int, Any]] = {}
 
-    def visit(self, node: dict[str, Any], *args: Any, **kwargs: Any) -> Any:
+    def visit(self, node: Any, *args: Any, **kwargs: Any) -> Any:
         self._spend(1)
         return super().visit(node, *args, **kwargs)
 
-    def visit_function_expression(self, node: dict[str, Any], value: Any) -> Any:
+    def visit_function_expression(self, node: Any, value: Any) -> Any:
         arguments = [self.visit(child, value) for child in node["children"]]
         self._spend(sum(map(self._weigh, arguments)))
         return self._weighed(self._functions.call_function(node["value"], arguments))
 
-    def visit_comparator(self, node: dict[str, Any], value: Any) -> Any:
+    def visit_comparator(self, node: Any, value: Any) -> Any:
         return super().visit_comparator(self._with_results(node, value), value)
 
-    def visit_flatten(self, node: dict[str, Any], value: Any) -> Any:
+    def visit_flatten(self, node: Any, value: Any) -> Any:
         return self._weighed(super().visit_flatten(self._with_results(node, value), value))
 
-    def _with_results(self, node: dict[str, Any], value: Any) -> dict[str, Any]:
+    def _with_results(self, node: Any, value: Any) -> Any:
         """The node over what its children come to, once that has been weighed."""
         results = [self.visit(child, value) for child in node["children"]]
         self._spend(sum(map(self._weigh, results)))
         return {**node, "children": [{"type": "literal", "value": result, "children": []} for result in results]}
 
-    def visit_multi_select_list(self, node: dict[str, Any], value: Any) -> Any:
+    def visit_multi_select_list(self, node: Any, value: Any) -> Any:
         return self._weighed(super().visit_multi_select_list(node, value))
 
-    def visit_multi_select_dict(self, node: dict[str, Any], value: Any) -> Any:
+    def visit_multi_select_dict(self, node: Any, value: Any) -> Any:
         return self._weighed(super().visit_multi_select_dict(node, value))
 
     def _spend(self, steps: int) -> None:
@@ -123,13 +124,13 @@ class _Interpreter(TreeInterpreter):  # type: ignore[misc] # the library has no 
 Path = tuple[str, ...] | None
 
 
-def _used(node: dict[str, Any]) -> Iterator[Path]:
+def _used(node: Any) -> Iterator[Path]:
     found: list[Path] = []
     found.append(_follow(node, (), found))
     return iter(found)
 
 
-def _follow(node: dict[str, Any], at: Path, found: list[Path]) -> Path:
+def _follow(node: Any, at: Path, found: list[Path]) -> Path:
     """The path of what a node gives when it stands at `at`; None is a part of something that was noted as used."""
     kind, children = node["type"], node["children"]
     if kind == "field":
