@@ -8,9 +8,10 @@ from django.utils import timezone
 
 from apps.executions.keys import time_of
 from apps.executions.models import Execution, ExecutionPayload, Score, Status
-from apps.executions.orchestrator import budgeting, queueing, recording
+from apps.executions.orchestrator import queueing
 from apps.executions.orchestrator.background import plan_of
 from apps.executions.orchestrator.leases import announce_cancellation
+from apps.executions.orchestrator.running import hold
 from apps.executions.orchestrator.telling import tell_of_end
 from apps.users.principal import Principal
 from everquant.api.errors import Conflict
@@ -65,8 +66,7 @@ def retry_execution(*, execution: Execution, by: Principal) -> Execution:
     )
     again.created_at = time_of(again.id)
     payload = ExecutionPayload(execution=again, **{name: getattr(execution.payload, name) for name in _SAID})
-    with budgeting.Hold(again, plan_of(again, payload)).reserved():
-        recording.begin(again, payload)
+    hold(again, payload, plan_of(again, payload), is_new=True)
     queueing.call_runners(again.organization_id, 1)
     found: Execution = Execution.objects.whole().get(id=again.id)
     return found

@@ -136,3 +136,17 @@ def test_nor_in_the_background(is_kept, execute, prompt, make_budget, admin, edi
     assert (done["is_cached"], done["status"]) == ((True, "succeeded") if is_kept else (False, "failed"))
     assert is_kept or done["error"]["code"] == "BUDGET_EXCEEDED"
     assert upstream.request_count == 1
+
+
+@pytest.mark.django_db(transaction=True)
+def test_nor_a_retry(execute, prompt, make_budget, admin, editor, upstream, run_jobs):
+    budget = make_budget("1")
+    upstream.script(["fault-400"])
+    failed = execute(prompt, status=502, cache_ttl_s=60)["details"]["execution_id"]
+    execute(prompt, cache_ttl_s=60)
+    limit = {"limit_usd": "0.000001"}
+    assert admin.client.patch(f"/api/v1/billing/budgets/{budget['id']}", limit).status_code == 200
+    again = editor.client.post(f"{EXECUTIONS}/{failed}/retry")
+    assert again.status_code == 202, again.content
+    run_jobs()
+    assert editor.client.get(again.headers["Location"]).json()["data"]["is_cached"] is True
