@@ -14,6 +14,7 @@ from apps.workflows.drawing.arranging import GAP, arrange
 from apps.workflows.drawing.sketch import read
 
 SVG = "{http://www.w3.org/2000/svg}"
+ADDRESS = "#step-{}".format
 
 
 def node(node_id, kind="template", **more):
@@ -71,7 +72,7 @@ def test_states_are_shown_by_path_and_those_of_bodies_together():
     body = chain("write")
     definition = {"nodes": [node("all", "map", config={"body": body}), node("end")], "edges": []}
     states = {"all": "running", "all[0].write": "succeeded", "all[1].write": "failed", "child.end": "failed"}
-    drawn = draw(definition, states, has_links=True)
+    drawn = draw(definition, states, link=ADDRESS)
     assert 'href="#step-all.write" aria-label="write, template, failed, 1 succeeded 1 failed"' in drawn
     assert 'href="#step-all" aria-label="all, map, running"' in drawn
     assert 'href="#step-end" aria-label="end, template, pending"' in drawn
@@ -84,7 +85,7 @@ def test_what_users_wrote_cannot_break_out_and_long_names_are_cut():
         "nodes": [node(evil, evil, name=f"{evil} and a name that is too long"), node("b")],
         "edges": [{"from": evil, "to": "b", "handle": evil}],
     }
-    root = parsed(definition, {evil: evil}, title=evil, has_links=True)
+    root = parsed(definition, {evil: evil}, title=evil, link=ADDRESS)
     assert not list(root.iter(f"{SVG}script"))
     assert any("too long" in (title.text or "") for title in root.iter(f"{SVG}title"))
     assert any((text.text or "").endswith("…") for text in root.iter(f"{SVG}text"))
@@ -132,7 +133,7 @@ def test_too_many_nodes_are_not_drawn():
 
 
 def test_with_links_it_is_a_group_whose_links_have_names_and_else_an_image():
-    root = parsed(chain("a"), {}, title="Run 7", has_links=True)
+    root = parsed(chain("a"), {}, title="Run 7", link=ADDRESS)
     assert (root.get("role"), root.get("aria-label")) == ("group", "Run 7")
     assert parsed(chain("a"), title="Run 7").get("role") == "img"
 

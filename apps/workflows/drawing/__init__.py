@@ -1,6 +1,6 @@
 """A definition as a picture: SVG with the state of each node. Pure, and it draws broken drafts as far as they go."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from apps.workflows.drawing.arranging import arrange
@@ -11,14 +11,18 @@ __all__ = ["MOST_BOXES", "draw"]
 
 
 def draw(
-    definition: Any, states: Mapping[str, str] | None = None, *, title: str = "Workflow", has_links: bool = False
+    definition: Any,
+    states: Mapping[str, str] | None = None,
+    *,
+    title: str = "Workflow",
+    link: Callable[[str], str] | None = None,
 ) -> str:
     """The SVG of a definition (as stored, valid or not).
 
     `states` are statuses of steps by path (`summaries[3].write` counts for `write` in the body of `summaries`); None
-    draws without states. With `has_links` each box leads to the element `step-<path without indexes>` of its page.
-    Colours come from static/workflows/drawing.css. `layout.positions` of the definition ({id: {x, y}}, top left, in
-    pixels) are used for each graph all of whose nodes have one.
+    draws without states. `link` gives the address that a box leads to, by its path without indexes. Colours come from
+    static/workflows/drawing.css. `layout.positions` of the definition ({id: {x, y}}, top left, in pixels) are used for
+    each graph all of whose nodes have one.
     """
     try:
         sketch = read(definition)
@@ -27,7 +31,7 @@ def draw(
     if not sketch.boxes:
         return render_notice(title, "There are no nodes yet.")
     arrange(sketch, _positions(definition))
-    return render(sketch, states, title=title, has_links=has_links)
+    return render(sketch, states, title=title, link=link)
 
 
 def _positions(definition: Any) -> Mapping[str, Any]:

@@ -2,12 +2,13 @@
 
 import re
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from html import escape
 
 from apps.workflows.drawing.arranging import HEADER
 from apps.workflows.drawing.sketch import Box, Link, Sketch
 
+Addresses = Callable[[str], str]
 MARGIN = 12.0
 LETTER_WIDTH = 8.0
 KIND_LENGTH = 24
@@ -29,14 +30,9 @@ _MARKS = {
 _INDEX = re.compile(r"\[\d+\]")
 
 
-def anchor(path: str) -> str:
-    """The id of the element about a node's steps."""
-    return f"step-{_INDEX.sub('', path)}"
-
-
-def render(sketch: Sketch, states: Mapping[str, str] | None, *, title: str, has_links: bool) -> str:
-    parts = list(_graph(sketch, None if states is None else _by_place(states), has_links))
-    return _document(sketch.width + 2 * MARGIN, sketch.height + 2 * MARGIN, title, parts, has_links)
+def render(sketch: Sketch, states: Mapping[str, str] | None, *, title: str, link: Addresses | None) -> str:
+    parts = list(_graph(sketch, None if states is None else _by_place(states), link))
+    return _document(sketch.width + 2 * MARGIN, sketch.height + 2 * MARGIN, title, parts, has_links=link is not None)
 
 
 def render_notice(title: str, text: str) -> str:
@@ -46,7 +42,7 @@ def render_notice(title: str, text: str) -> str:
     return _document(NOTICE_WIDTH, NOTICE_HEIGHT, title, [line], has_links=False)
 
 
-def _document(width: float, height: float, title: str, parts: list[str], has_links: bool) -> str:
+def _document(width: float, height: float, title: str, parts: list[str], *, has_links: bool) -> str:
     # What is within an image is not read out: a drawing with links is a group of them.
     head = (
         f'<svg xmlns="http://www.w3.org/2000/svg" class="wf-drawing" role="{"group" if has_links else "img"}" '
@@ -65,32 +61,32 @@ def _by_place(states: Mapping[str, str]) -> dict[str, Counter[str]]:
     return places
 
 
-def _graph(sketch: Sketch, states: Mapping[str, Counter[str]] | None, has_links: bool) -> Iterator[str]:
+def _graph(sketch: Sketch, states: Mapping[str, Counter[str]] | None, address: Addresses | None) -> Iterator[str]:
     for link in sketch.links:
         yield _line(link)
     for box in sketch.boxes:
-        yield from _box(box, states, has_links)
+        yield from _box(box, states, address)
     for link in sketch.links:
         if link.handles:
             yield _handles(link)
 
 
-def _box(box: Box, states: Mapping[str, Counter[str]] | None, has_links: bool) -> Iterator[str]:
+def _box(box: Box, states: Mapping[str, Counter[str]] | None, address: Addresses | None) -> Iterator[str]:
     found = None if states is None else states.get(box.path, Counter())
     status = "" if found is None else next((one for one in _BY_URGENCY if found[one]), PENDING)
     about = ", ".join(filter(None, (box.title, box.kind, status, _progress(found))))
     kind = " wf-container" if box.body is not None else ""
     yield f'<g transform="translate({box.x:.1f} {box.y:.1f})" class="wf-node wf-{status or "plain"}{kind}">'
-    if has_links:
-        yield f'<a href="#{_text(anchor(box.path))}" aria-label="{_text(about)}">'
+    if address:
+        yield f'<a href="{_text(address(box.path))}" aria-label="{_text(about)}">'
     yield f"<title>{_text(about)}</title>"
     yield f'<rect class="wf-box" width="{box.width:.1f}" height="{box.height:.1f}" rx="8"/>'
     yield from _words(box, status, found)
-    if has_links:
+    if address:
         yield "</a>"
     if box.body is not None and box.body.boxes:
         left = (box.width - box.body.width) / 2
-        yield f'<g transform="translate({left:.1f} {HEADER:g})">{"".join(_graph(box.body, states, has_links))}</g>'
+        yield f'<g transform="translate({left:.1f} {HEADER:g})">{"".join(_graph(box.body, states, address))}</g>'
     yield "</g>"
 
 
