@@ -20,7 +20,7 @@ BACKOFF_MAX_S = 8.0
 RETRY_AFTER_MAX_S = 60.0
 
 # What ends by itself: nobody has been asked.
-_PASSING = frozenset({ErrorCode.CIRCUIT_OPEN, ErrorCode.MODEL_LIMIT})
+PASSING = frozenset({ErrorCode.CIRCUIT_OPEN, ErrorCode.MODEL_LIMIT})
 
 OnDelta = Callable[[Delta], None]
 
@@ -30,8 +30,8 @@ class Call:
     """One execution's way through the tries of its models, in order, within one deadline for all of them.
 
     With `on_delta` the answer is streamed to it; `cancellation` stops it. An answer that does not fit its schema is
-    asked for again `repairs` times, unless it was streamed. With `patience_s` it waits so long in all for limits and
-    open circuits before it fails for them, and the timeouts do not count this. `deadline`, in seconds of
+    asked for again `repairs` times, unless it was streamed. With `patience_s` it waits so long in all for what is in
+    `waits_for` to pass before it fails for it, and the timeouts do not count this. `deadline`, in seconds of
     `time.monotonic()`, counts everything. Afterwards `tries` tells of each.
     `latency_ms` and `first_token_ms` count from the start of the first, without `queue_ms`, for which it waited.
     """
@@ -43,6 +43,7 @@ class Call:
     repairs: int = 0
     patience_s: float = 0.0
     deadline: float = math.inf
+    waits_for: frozenset[ErrorCode] = PASSING
     tries: list[Try] = field(default_factory=list)
     latency_ms: int = 0
     first_token_ms: int | None = None
@@ -68,7 +69,7 @@ class Call:
             except ProviderError as error:
                 pause_s = (error.retry_after_s or 1.0) * random.uniform(1, 1.5)  # noqa: S311 (spreads load, keeps no secret)
                 may_wait = self._queued_s + pause_s <= self.patience_s and time.monotonic() + pause_s < self.deadline
-                if error.code not in _PASSING or not may_wait:
+                if error.code not in self.waits_for or not may_wait:
                     raise
             self._wait(pause_s)
 

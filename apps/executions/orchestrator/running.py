@@ -13,7 +13,7 @@ from django.utils import timezone
 from apps.executions.keys import time_of
 from apps.executions.models import Execution, ExecutionPayload, Status
 from apps.executions.orchestrator import budgeting, drain, idempotency, queueing, recording, response_cache
-from apps.executions.orchestrator.calling import Call, OnDelta
+from apps.executions.orchestrator.calling import PASSING, Call, OnDelta
 from apps.executions.orchestrator.command import Command, Finished
 from apps.executions.orchestrator.leases import LEASES, lease_end
 from apps.executions.orchestrator.outcome import conclude
@@ -22,7 +22,7 @@ from apps.executions.orchestrator.response_cache import CachedAnswer
 from apps.executions.orchestrator.tries import Target
 from apps.models.gate import Limits
 from apps.models.models import LLMModel
-from apps.models.providers.base import ModelRequest, ProviderError, Timeouts
+from apps.models.providers.base import ErrorCode, ModelRequest, ProviderError, Timeouts
 from apps.models.providers.cancellation import Cancellation
 from apps.models.services import adapter_for
 from everquant.db import assert_no_transaction, release_connection, uuid7
@@ -96,7 +96,10 @@ def run(prepared: Prepared, on_delta: OnDelta | None = None, before_end: Callabl
     is_patient = execution.is_background or prepared.is_patient
     patience_s = settings.BACKGROUND_PATIENCE if is_patient else 0.0
     repairs = settings.STRUCTURED_OUTPUT_REPAIRS
-    call = Call(targets, timeouts(), on_delta, prepared.cancellation, repairs, patience_s, prepared.deadline)
+    # A caller that waits itself can do something else while a provider is out of order.
+    waits_for = PASSING if execution.is_background else frozenset({ErrorCode.MODEL_LIMIT})
+    stop = prepared.cancellation
+    call = Call(targets, timeouts(), on_delta, stop, repairs, patience_s, prepared.deadline, waits_for)
     cached = prepared.cached
     with LEASES.hold(execution.id, prepared.cancellation):
         error = _make(call, execution, cached)
