@@ -40,7 +40,7 @@ class TransferProblem(Exception):
 
 def dump_yaml(document: Json) -> str:
     """Any JSON value. Texts of several lines are blocks; keys keep their order."""
-    return yaml.dump(document, Dumper=_Dumper, sort_keys=False, allow_unicode=True, width=100)
+    return yaml.dump(document, Dumper=_Dumper, sort_keys=False, allow_unicode=True, width=MAX_CHARS)
 
 
 def load_yaml(text: str) -> Json:
@@ -109,7 +109,7 @@ class _Reader:
             key = event.value
             if event.tag is not None or event.anchor is not None:
                 raise _problem("tags and anchors are not taken", event.start_mark)
-            if event.style is None and key == "<<":
+            if event.implicit[0] and key == "<<":
                 raise _problem("merge keys are not taken", event.start_mark)
             if key in found:
                 raise _problem(f"the key {key[:64]!r} is there twice", event.start_mark)
@@ -126,7 +126,7 @@ class _Reader:
 def _scalar(event: ScalarEvent) -> Json:
     """Plain scalars are JSON's words and numbers, else texts; all others are texts."""
     text: str = event.value
-    if event.style is not None:
+    if not event.implicit[0]:
         return text
     if text in _WORDS:
         return _WORDS[text]
