@@ -367,6 +367,8 @@ ADMIN_PAGES = {
         ("Workflows", "account_tree", "workflows_workflow"),
         ("Runs", "play_circle", "workflows_workflowrun"),
         ("Approvals", "approval", "workflows_approval"),
+        ("Schedules", "schedule", "workflows_workflowschedule"),
+        ("Triggers", "sensors", "workflows_workflowtrigger"),
         ("Versions", "history", "workflows_workflowversion"),
         ("Label history", "label", "workflows_workflowlabelevent"),
     ],

@@ -9,6 +9,7 @@ from datetime import timedelta
 from uuid import UUID, uuid4
 
 import pytest
+from django.core.management import call_command
 from django.utils import timezone
 from procrastinate.contrib.django.models import ProcrastinateJob
 from rest_framework.test import APIClient
@@ -298,6 +299,17 @@ def test_rotation_takes_both_secrets_for_a_day(trigger, editor):
     WorkflowTrigger.objects.update(previous_secret_expires_at=timezone.now() - timedelta(seconds=1))
     assert call(trigger).status_code == 401
     assert call(new).status_code == 202
+
+
+def test_secrets_are_encrypted_again_with_a_new_key(trigger, settings, capsys):
+    old_keys = settings.ENCRYPTION_KEYS
+    settings.ENCRYPTION_KEYS = ["k" * 42 + "g=", *old_keys]
+    call_command("rotate_encryption_keys")
+    assert "1 webhooks and triggers" in capsys.readouterr().out
+    settings.ENCRYPTION_KEYS = settings.ENCRYPTION_KEYS[:1]
+    assert call(trigger).status_code == 202
+    settings.ENCRYPTION_KEYS = old_keys
+    assert call(trigger).status_code == 401, "a secret that cannot be opened signs nothing"
 
 
 def test_who_may_not_run_workflows_any_more_starts_none(trigger, editor):

@@ -3,10 +3,18 @@
 from typing import Any
 from uuid import UUID
 
+from django.apps import apps
 from django.db import transaction
 from django.utils import timezone
 
-from apps.organizations.models import DeliveryStatus, EventType, Organization, WebhookDelivery, WebhookEndpoint
+from apps.organizations.models import (
+    DeliveryStatus,
+    EventType,
+    Organization,
+    SigningSecrets,
+    WebhookDelivery,
+    WebhookEndpoint,
+)
 from apps.organizations.webhooks.events import create_deliveries
 from apps.organizations.webhooks.jobs import enqueue
 from apps.organizations.webhooks.signing import new_secret
@@ -97,21 +105,22 @@ def _require_active(endpoint: WebhookEndpoint) -> None:
         raise Conflict("The webhook is switched off.")
 
 
-def rotate_webhook_secrets() -> tuple[int, list[WebhookEndpoint]]:
-    """Encrypt each secret with the first of ENCRYPTION_KEYS: how many endpoints, and those that no key opens.
+def rotate_signing_secrets() -> tuple[int, list[Any]]:
+    """Encrypt each secret that signs with the first of ENCRYPTION_KEYS: how many holders, and those that no key opens.
 
     One row at a time, locked against a concurrent change. Nothing is audited: no secret changes.
     """
     rotated, unreadable = 0, []
-    for pk in WebhookEndpoint.objects.values_list("pk", flat=True):
+    holders = [model._default_manager for model in apps.get_models() if issubclass(model, SigningSecrets)]
+    for rows, pk in [(manager, pk) for manager in holders for pk in manager.values_list("pk", flat=True)]:
         with transaction.atomic():
-            endpoint = lock_for_update(WebhookEndpoint.objects.all(), pk=pk)
-            old = endpoint.previous_encrypted_secret
+            holder = lock_for_update(rows.all(), pk=pk)
+            old = holder.previous_encrypted_secret
             try:
-                current, previous = rotate(endpoint.encrypted_secret), rotate(old) if old is not None else None
+                current, previous = rotate(holder.encrypted_secret), rotate(old) if old is not None else None
             except DecryptionError:
-                unreadable.append(endpoint)
+                unreadable.append(holder)
                 continue
-            WebhookEndpoint.objects.filter(pk=pk).update(encrypted_secret=current, previous_encrypted_secret=previous)
+            rows.filter(pk=pk).update(encrypted_secret=current, previous_encrypted_secret=previous)
             rotated += 1
     return rotated, unreadable

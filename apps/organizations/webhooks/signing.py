@@ -25,7 +25,8 @@ def is_signed(keys: Iterable[str], *, event_id: str, timestamp: int, body: bytes
     """Whether one of the signatures in the header is one of these keys'. All are compared, each in constant time."""
     expected = signature_header(keys, event_id=event_id, timestamp=timestamp, body=body).encode().split(b" ")
     given = header.encode().split(b" ")[:MAX_SIGNATURES]
-    return any([hmac.compare_digest(one, other) for one in expected for other in given])
+    found = [hmac.compare_digest(one, other) for one in expected for other in given]
+    return any(found)
 
 
 def _signature(key: str, signed: bytes) -> str:
