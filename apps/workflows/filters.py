@@ -14,7 +14,6 @@ from apps.workflows.models import (
     Workflow,
     WorkflowQuerySet,
     WorkflowRun,
-    WorkflowStep,
 )
 from everquant.api.filters import TrueFalseFilter
 
@@ -79,16 +78,14 @@ class RunFilter(django_filters.FilterSet):
 
 
 class StepFilter(django_filters.FilterSet):
+    """Names no model: the view that it is of has runs in its path."""
+
     status = django_filters.ChoiceFilter(choices=StepStatus.choices)
     kind = _text(KIND_LENGTH)
     node_id = _text(64)
     path = _text(
         PATH_LENGTH, method="under", label="This path, and all that lies in it: `summaries` or `summaries[3]`."
     )
-
-    class Meta:
-        model = WorkflowStep
-        fields: list[str] = []
 
     def under(self, queryset: Any, name: str, value: str) -> Any:
         inside = Q(path__startswith=f"{value}.") | Q(path__startswith=f"{value}[")

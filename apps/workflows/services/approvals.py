@@ -1,7 +1,7 @@
 """Answers to what a run waits for: given once, by whom it was asked of, and the run goes on."""
 
 from collections.abc import Mapping
-from typing import Any, cast
+from typing import Any
 
 from django.db import transaction
 from django.utils import timezone
@@ -68,14 +68,14 @@ def pending_approval(run: WorkflowRun, *, approval_id: Any = None, path: str | N
         approval = approvals.filter(**wanted).first()
         if approval is None:
             raise BadRequest("The run has no such approval.", details={field: "The run has no such approval."})
-        return cast("Approval", approval)
+        return approval
     pending = list(approvals.filter(status=ApprovalStatus.PENDING)[:2])
     if not pending:
         raise Conflict("The run waits for no approval.", details={"status": run.status})
     if len(pending) > 1:
         why = "Several approvals are pending: say which."
         raise BadRequest(why, details={"approval_id": why})
-    return cast("Approval", pending[0])
+    return pending[0]
 
 
 def _require_pending(approval: Approval, now: Any) -> None:
