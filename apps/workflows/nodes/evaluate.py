@@ -1,13 +1,17 @@
 """An evaluator's score."""
 
+from collections.abc import Mapping
+from dataclasses import asdict
 from typing import Any, ClassVar
 
+from apps.workflows.evaluating import ABSENT, Context, EvaluationError, config_problems, evaluate, evaluators
 from apps.workflows.nodes import fields
-from apps.workflows.nodes.base import NodeCall, NodeKind, Result
+from apps.workflows.nodes.base import NodeCall, NodeFailure, NodeKind, Result
+from apps.workflows.nodes.resolving import resolved
 
 
 class Evaluate(NodeKind):
-    """Output: `{"score", "label", "passed", "reason"}`."""
+    """Output: `{"score", "passed", "label", "reason"}`. What cannot be scored is a failure, never a low score."""
 
     kind = "evaluate"
     literals = frozenset({"config"})
@@ -24,5 +28,26 @@ class Evaluate(NodeKind):
         "output",
     )
 
+    def check(self, config: Mapping[str, Any]) -> list[tuple[str, str, str]]:
+        evaluator = evaluators().get(config["evaluator"])
+        if evaluator is None:
+            return [("UNKNOWN_EVALUATOR", f"One of {', '.join(sorted(evaluators()))}.", "evaluator")]
+        problems = [
+            ("INVALID_CONFIG", message, f"config/{where}".rstrip("/"))
+            for message, where in config_problems(evaluator, config.get("config", {}))
+        ]
+        if evaluator.needs_expected and "expected" not in config:
+            problems.append(("INVALID_CONFIG", "This evaluator compares with an expected value.", "expected"))
+        return problems
+
     def run(self, call: NodeCall) -> Result:
-        raise NotImplementedError
+        evaluator = evaluators().get(call.config["evaluator"])
+        context = Context(resolved(call, "output"), resolved(call, "expected", default=ABSENT), resolved(call, "input"))
+        said = {key: resolved(call, key) for key in ("output", "expected", "input") if key in call.config}
+        if evaluator is None:
+            raise NodeFailure("UNKNOWN_EVALUATOR", "There is no such evaluator any more.", input=said)
+        try:
+            score = evaluate(evaluator, call.config.get("config", {}), context)
+        except EvaluationError as error:
+            raise NodeFailure(error.code, error.message, input=said) from error
+        return Result(asdict(score), input=said)
