@@ -15,6 +15,7 @@ from apps.workflows.definition.values import ValueProblem
 from apps.workflows.engine import containers
 from apps.workflows.engine.frames import WAITING, Failure, Frame
 from apps.workflows.engine.steps import Recorded, State, Step, in_state, record
+from apps.workflows.engine.walk import Halt
 from apps.workflows.models import StepStatus
 from apps.workflows.nodes.base import (
     ContainerKind,
@@ -26,6 +27,7 @@ from apps.workflows.nodes.base import (
     RunInfo,
     Waiting,
 )
+from everquant.db import DATABASE_AWAY
 
 logger = structlog.get_logger(__name__)
 
@@ -35,6 +37,8 @@ INTERRUPTED = "INTERRUPTED"
 NODE_LIMIT, COST_LIMIT, TIMEOUT, CRASHED = "NODE_LIMIT", "COST_LIMIT", "TIMEOUT", "INTERNAL"
 # An attempt that was cut off with its worker is made again without counting as one; a node that kills workers is not.
 MOST_INTERRUPTIONS = 5
+# What fails so close to the end of the run's time has failed for it.
+_LATE_S = 0.1
 
 
 @dataclass(slots=True)
@@ -163,7 +167,7 @@ def _call(
                 return kind.run(call) if is_free else None
         except ValueProblem as problem:
             raise NodeFailure(problem.code, problem.message) from problem
-        except (NodeFailure, Waiting):
+        except (NodeFailure, Waiting, *DATABASE_AWAY):
             raise
         except Exception as error:
             logger.exception("workflow_node_failed", run_id=str(walk.run.id), path=path)
@@ -206,7 +210,10 @@ def _wait(frame: Frame, node: Node, waiting: Waiting, attempts: _Attempts, base:
 def _failed(
     frame: Frame, node: Node, failure: NodeFailure, attempts: _Attempts, base: dict[str, Any]
 ) -> State | float | None:
-    frame.walk.flush_deltas()
+    walk = frame.walk
+    walk.flush_deltas()
+    if time.monotonic() > walk.deadline - _LATE_S:
+        walk.halt(Halt.TIMED_OUT)
     said = {
         "finished_at": timezone.now(),
         "input": failure.input,
@@ -218,7 +225,7 @@ def _failed(
         **base,
     }
     if frame.is_stopped or (failure.code == INTERRUPTED and attempts.interruptions < MOST_INTERRUPTIONS):
-        frame.walk.totals = record(frame.run, Step(status=StepStatus.INTERRUPTED, event="node.interrupted", **said))
+        walk.totals = record(frame.run, Step(status=StepStatus.INTERRUPTED, event="node.interrupted", **said))
         attempts.interruptions += 1
         attempts.next()
         return 0.0
@@ -226,7 +233,7 @@ def _failed(
     if failure.is_retryable and attempts.failures < node.retry.max_attempts:
         pause_s = _pause_s(node, failure, attempts.failures)
         more = {"pause_s": round(pause_s, 3)}
-        frame.walk.totals = record(frame.run, Step(status=StepStatus.FAILED, event="node.retrying", more=more, **said))
+        walk.totals = record(frame.run, Step(status=StepStatus.FAILED, event="node.retrying", more=more, **said))
         attempts.next()
         return pause_s
     return _given_up(frame, node, failure, said)

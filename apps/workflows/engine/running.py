@@ -21,7 +21,7 @@ from apps.workflows.engine.walk import Halt, Walk
 from apps.workflows.models import RunStatus, WorkflowRun
 from everquant.api.bulkhead import Bulkhead
 from everquant.api.errors import ServiceUnavailable
-from everquant.db import patiently, release_connection
+from everquant.db import DATABASE_AWAY, patiently, release_connection
 from everquant.workers import STOPPING, capacity
 
 logger = structlog.get_logger(__name__)
@@ -68,7 +68,7 @@ def _run_in_turn() -> int:
 
 
 def work_at(run: WorkflowRun) -> None:
-    """Walk a run that was taken, and store what it came to."""
+    """Walk a run that was taken, and store what it came to. Raises what says that the database is away."""
     if run.cancel_requested_at is not None:
         ending.finish(run, RunStatus.CANCELLED)
         return
@@ -80,6 +80,8 @@ def work_at(run: WorkflowRun) -> None:
             _walk(walk, definition)
     except LeaseLost:
         logger.warning("workflow_run_lost", run_id=str(run.id))
+    except DATABASE_AWAY:
+        raise
     except Exception:
         logger.exception("workflow_run_crashed", run_id=str(run.id))
         ending.fail(run, code=CRASHED, message="The server failed; it has been logged.")

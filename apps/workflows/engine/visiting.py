@@ -18,7 +18,7 @@ from apps.workflows.engine.walk import Halt
 from apps.workflows.models import StepStatus
 from apps.workflows.nodes.base import Incoming
 from apps.workflows.nodes.registry import kinds
-from everquant.db import release_connection
+from everquant.db import DATABASE_AWAY, patiently, release_connection
 
 logger = structlog.get_logger(__name__)
 
@@ -26,7 +26,10 @@ INTERNAL = "INTERNAL"
 
 
 def visit(frame: Frame, node: Node, states: Mapping[str, State]) -> State | None:
-    """The node's state from now on; None when it has none yet, or keeps the one it has."""
+    """The node's state from now on; None when it has none yet, or keeps the one it has.
+
+    Raises what says that the database is away for long: another worker takes the run when its lease is over.
+    """
     if frame.is_stopped:
         return None
     known = states.get(node.id)
@@ -36,9 +39,11 @@ def visit(frame: Frame, node: Node, states: Mapping[str, State]) -> State | None
     if any(source is None or source["status"] == WAITING for source in sources):
         return None
     try:
-        return _visit(frame, node, states)
+        return patiently(lambda: _visit(frame, node, states), run_id=str(frame.run.id))
     except LeaseLost:
         frame.walk.halt(Halt.LOST)
+    except DATABASE_AWAY:
+        raise
     except Exception:
         logger.exception("workflow_node_crashed", run_id=str(frame.run.id), path=frame.path(node.id))
         frame.fail(Failure(frame.path(node.id), INTERNAL, "The server failed; it has been logged."))
