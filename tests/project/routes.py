@@ -45,6 +45,8 @@ _NEW_BUDGET = {**_BUDGET, "scope": "organization", "period": "month"}
 
 _BATCH = {"prompt_id": "{prompt}", "rows": [{"variables": {"name": "Ada"}}]}
 
+_SCHEDULE = {"name": "Nightly", "cron": "0 2 * * *", "inputs": {"ticket": "It burns"}}
+
 _VERSION = {"version_number": 1, "content": "Hello"}
 _DOCUMENT = {"prompts": [{"slug": "imported", "name": "Imported", "versions": [_VERSION]}]}
 
@@ -140,6 +142,22 @@ ROUTES = [
     Route("POST", "executions/batches/<uuid:pk>/retry", "prompts:execute", 7),
     Route("GET", "executions/<uuid:pk>/scores", "executions:read", 3),
     Route("POST", "executions/<uuid:pk>/scores", "executions:score", 3, body={"name": "helpful", "value": 1}),
+    Route("GET", "workflows/<uuid:pk>/schedules", "workflows:read", 3),
+    Route("POST", "workflows/<uuid:pk>/schedules", "workflows:update", 5, body=_SCHEDULE),
+    Route("GET", "workflow-schedules", "workflows:read", 2),
+    Route("GET", "workflow-schedules/<uuid:pk>", "workflows:read", 1),
+    Route("PUT", "workflow-schedules/<uuid:pk>", "workflows:update", 5, body=_SCHEDULE),
+    Route("PATCH", "workflow-schedules/<uuid:pk>", "workflows:update", 5, body={"name": "New"}),
+    Route("DELETE", "workflow-schedules/<uuid:pk>", "workflows:update", 3),
+    Route("GET", "workflows/<uuid:pk>/triggers", "workflows:read", 3),
+    Route("POST", "workflows/<uuid:pk>/triggers", "workflows:update", 5, body={"name": "Calls"}),
+    Route("GET", "workflow-triggers", "workflows:read", 2),
+    Route("GET", "workflow-triggers/<uuid:pk>", "workflows:read", 1),
+    Route("PUT", "workflow-triggers/<uuid:pk>", "workflows:update", 5, body={"name": "Calls"}),
+    Route("PATCH", "workflow-triggers/<uuid:pk>", "workflows:update", 4, body={"name": "New"}),
+    Route("DELETE", "workflow-triggers/<uuid:pk>", "workflows:update", 3),
+    Route("POST", "workflow-triggers/<uuid:pk>/rotate-secret", "workflows:update", 4),
+    Route("POST", "workflow-triggers/<uuid:pk>/fire", PUBLIC),
     Route("GET", "billing/budgets", "billing:manage", 2),
     Route("POST", "billing/budgets", "billing:manage", 6, body=_NEW_BUDGET),
     Route("GET", "billing/budgets/<uuid:pk>", "billing:manage", 1),

@@ -59,6 +59,7 @@ def test_what_needs_no_sign_in_says_so():
         "auth_register",
         "auth_password_reset",
         "auth_password_reset_confirm",
+        "workflow_triggers_fire",
     }
 
 

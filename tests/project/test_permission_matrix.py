@@ -22,6 +22,7 @@ from apps.users.permissions import AUTHENTICATED, PERMISSIONS, PERSON, PUBLIC, R
 from apps.users.tenancy import TenantViewSet
 from tests.conftest import PASSWORD, Client, Person, client_for, make_organization, make_person
 from tests.project.routes import ROUTES, Route
+from tests.workflows.starting import make_workflow
 
 # Savepoints are begin and commit outside of a test; content types are remembered by the process.
 UNCOUNTED = ("SAVEPOINT", "RELEASE", 'SELECT "django_content_type"')
@@ -136,6 +137,9 @@ def make_world() -> World:
     key = ApiKey(organization=editor.organization, user=editor.user, name="editor's", scopes=["prompts:read"])
     key.give_secret()
     key.save()
+    starting = f"/api/v1/workflows/{make_workflow(admin).id}"
+    schedule = post(f"{starting}/schedules", {"name": "S", "cron": "0 2 * * *", "inputs": {"ticket": "T"}})
+    trigger = post(f"{starting}/triggers", {"name": "T"})
     ids = {
         "billing": made_budget.json()["data"]["id"],
         "prompts": prompt_id,
@@ -145,6 +149,9 @@ def make_world() -> World:
         "models": model["id"],
         "providers": provider.json()["data"]["id"],
         "webhooks": webhook_id,
+        "workflows": starting.rpartition("/")[2],
+        "workflow-schedules": schedule.json()["data"]["id"],
+        "workflow-triggers": trigger.json()["data"]["id"],
         "deliveries": delivery.json()["data"]["id"],
         "api-keys": str(key.id),
         "users": str(viewer.user.id),

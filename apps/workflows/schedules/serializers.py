@@ -6,7 +6,7 @@ from typing import Any
 from drf_spectacular.utils import extend_schema_field
 from rest_framework import serializers
 
-from apps.prompts.models import LABEL, LABEL_LENGTH, LABEL_PATTERN
+from apps.prompts.models import LABEL_LENGTH, LABEL_PATTERN, is_label
 from apps.workflows.models import Missed, Overlap, WorkflowSchedule
 from apps.workflows.models.starters import CRON_LENGTH, TIMEZONE_LENGTH
 from apps.workflows.schedules.times import CRON_PATTERN, check_cron, time_zones, times_after
@@ -16,11 +16,16 @@ NEXT_TIMES = 5
 
 
 @extend_schema_field({"type": "string", "maxLength": LABEL_LENGTH, "pattern": f"^({LABEL_PATTERN})?$"})
-class LabelField(StrictCharField):
+class LabelField(serializers.Field[str, Any, str, Any]):
     """Which version runs: empty for `production`, and without that the current one."""
 
-    def __init__(self, **options: Any) -> None:
-        super().__init__(**{"allow_blank": True, "max_length": LABEL_LENGTH, "validators": [LABEL], **options})
+    def to_internal_value(self, data: Any) -> str:
+        if not isinstance(data, str) or (data and not is_label(data)):
+            raise serializers.ValidationError("Must be a label, or empty.")
+        return data
+
+    def to_representation(self, value: str) -> str:
+        return value
 
 
 @extend_schema_field({"type": "object", "additionalProperties": True})
