@@ -41,12 +41,13 @@ class Part:
 
     @cached_property
     def sound_edges(self) -> tuple[Edge, ...]:
-        """Those between two nodes of this graph."""
-        return tuple(edge for edge in self.edges.values() if {edge.source, edge.target} <= self.ids)
+        """Those between two different nodes of this graph."""
+        ends = [(edge, {edge.source, edge.target}) for edge in self.edges.values()]
+        return tuple(edge for edge, nodes in ends if len(nodes) == 2 and nodes <= self.ids)
 
     @cached_property
     def graph(self) -> Graph:
-        """Without the edges that lead nowhere. Only of a part without cycles."""
+        """Of its sound edges. Only of a part without cycles."""
         order = in_order(list(self.by_id), self.sound_edges)
         return Graph({node_id: self.by_id[node_id] for node_id in order}, self.sound_edges)
 
@@ -148,10 +149,9 @@ def _error_problems(part: Part) -> Iterator[Problem]:
 
 
 def _cycle(part: Part) -> list[str]:
-    """The nodes of one cycle, the first again at the end; empty without one. Edges to itself are told of elsewhere."""
-    edges = [edge for edge in part.sound_edges if edge.source != edge.target]
-    left = part.ids - set(in_order(list(part.by_id), edges))
-    before = {edge.target: edge.source for edge in edges if edge.source in left and edge.target in left}
+    """The nodes of one cycle, the first again at the end; empty without one."""
+    left = part.ids - set(in_order(list(part.by_id), part.sound_edges))
+    before = {edge.target: edge.source for edge in part.sound_edges if {edge.source, edge.target} <= left}
     if not left:
         return []
     way = [min(left)]
@@ -161,8 +161,6 @@ def _cycle(part: Part) -> list[str]:
 
 
 def _unreachable(part: Part) -> Iterator[Problem]:
-    if any(edge.source == edge.target for edge in part.sound_edges):
-        return
     for at, node in part.nodes.items():
         if not part.activity.can_be_active(node.id):
             message = f"{node.id} never runs: no run can take the edges that lead to it."

@@ -68,7 +68,7 @@ def _name(node_id: str) -> str:
 
 
 def _label(node: Node) -> str:
-    return f"{_text(node.name or node.id)}<br/><small>{_text(node.kind)}</small>"
+    return f"{_text(node.name or node.id)}<br/>{_text(node.kind)}"
 
 
 def _text(text: str) -> str:
