@@ -224,6 +224,10 @@ SPECTACULAR_SETTINGS = {
         "ExecutionStatusEnum": "apps.executions.models.Status",
         "WebhookDeliveryStatusEnum": "apps.organizations.models.DeliveryStatus",
         "WebhookEventTypeEnum": "apps.organizations.models.EventType",
+        "WorkflowApprovalStatusEnum": "apps.workflows.models.ApprovalStatus",
+        "WorkflowRunSourceEnum": "apps.workflows.models.RunSource",
+        "WorkflowRunStatusEnum": "apps.workflows.models.RunStatus",
+        "WorkflowStepStatusEnum": "apps.workflows.models.StepStatus",
     },
     "POSTPROCESSING_HOOKS": [
         "drf_spectacular.hooks.postprocess_schema_enums",
