@@ -1,9 +1,15 @@
 """The prompts of the demo organization: one of each kind, with histories as real ones have."""
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
+from apps.organizations.models import Organization
 from apps.prompts.services import Definition
+from apps.users.models import User
+
+# What apps above this one add to a new demo organization, in the name of its admin.
+ADDITIONS: list[Callable[[Organization, User], None]] = []
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,7 +12,7 @@ from django.db import connection, transaction
 from apps.models.models import LLMModel
 from apps.models.services import create_default_models
 from apps.organizations.models import Organization
-from apps.prompts.demo import DEMO_PROMPTS, DemoPrompt
+from apps.prompts.demo import ADDITIONS, DEMO_PROMPTS, DemoPrompt
 from apps.prompts.models import PRODUCTION, PromptVersion
 from apps.prompts.services import create_prompt, create_version, set_label
 from apps.users.models import Membership, User
@@ -24,7 +24,7 @@ LOCK = 0x65714445  # any number that nobody else locks
 
 
 class Command(BaseCommand):
-    help = "Create the demo organization with its people, models and prompts, once."
+    help = "Create the demo organization with its people, models, prompts and workflows, once."
 
     def handle(self, *_args: Any, verbosity: int = 1, **_options: Any) -> None:
         password = demo_password()
@@ -60,6 +60,8 @@ def create_demo(password: str) -> None:
     echo = LLMModel.objects.for_organization(organization.pk).get(slug="echo")
     for prompt in DEMO_PROMPTS:
         _create_prompt(organization, admin, prompt, echo)
+    for add in ADDITIONS:
+        add(organization, admin)
 
 
 def _create_person(organization: Organization, role: Role, email: str, password: str) -> User:
