@@ -56,12 +56,32 @@ def _response(template: str, method: str, status: str) -> dict[str, Any] | None:
     return _resolved(responses[status]) if status in responses else None
 
 
+def _schemas() -> dict[str, Any]:
+    schemas: dict[str, Any] = described()["components"]["schemas"]
+    return schemas
+
+
+def _named_in(schema: Any) -> set[str]:
+    """Names of the components that it refers to, directly or not: a validator of all takes its time to make."""
+    found: set[str] = set()
+    names = _references(schema)
+    while names:
+        found |= names
+        names = set().union(*(_references(_schemas()[name]) for name in names)) - found
+    return found
+
+
+def _references(part: Any) -> set[str]:
+    return set(re.findall(r'"#/components/schemas/(\w+)"', orjson.dumps(part).decode()))
+
+
 @cache
 def _validator(template: str, method: str, status: str, content_type: str) -> Any:
     content = (_response(template, method, status) or {}).get("content", {})
     if content_type not in content:
         return None
-    whole = {**content[content_type]["schema"], "components": described()["components"]}
+    schema = content[content_type]["schema"]
+    whole = {**schema, "components": {"schemas": {name: _schemas()[name] for name in _named_in(schema)}}}
     return jsonschema_rs.Draft202012Validator(whole, validate_formats=True)
 
 
