@@ -33,8 +33,16 @@ pytest_plugins = ["tests.upstream.fixtures"]
 PASSWORD = "correct horse battery"
 
 
-# Those that take longest begin first, so that no process works alone at the end.
-LONGEST = ("test_up.py", "test_openapi.py", "test_containers.py", "test_embedded.py", "test_worker.py")
+# Files of tests that start programs, from the longest to the shortest.
+LONGEST = (
+    "test_up.py",
+    "test_openapi.py",
+    "test_embedded.py",
+    "test_containers.py",
+    "test_workers.py",
+    "test_worker.py",
+    "test_processes.py",
+)
 
 _run = pytest.StashKey[Run]()
 
@@ -69,8 +77,21 @@ def pytest_collection() -> Iterator[None]:
 
 
 @pytest.hookimpl(trylast=True)
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    items.sort(key=lambda item: LONGEST.index(item.path.name) if item.path.name in LONGEST else len(LONGEST))
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Those that take longest begin first, a few in each process, so that none works alone at the end.
+
+    xdist cuts the list into a piece for each process, and the others steal from the end of a piece.
+    """
+    processes = getattr(config, "workerinput", {}).get("workercount", 1)
+    rest = [item for item in items if item.path.name not in LONGEST]
+    ordered: list[pytest.Item] = []
+    for process in range(processes):
+        long = [item for name in LONGEST[process::processes] for item in items if item.path.name == name]
+        size = (len(items) - len(ordered)) // (processes - process)
+        short = rest[: max(0, size - len(long))]
+        rest = rest[len(short) :]
+        ordered += long + short
+    items[:] = ordered + rest
 
 
 @pytest.fixture(scope="session")
