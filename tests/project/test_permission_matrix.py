@@ -20,9 +20,10 @@ from apps.models.services import create_default_models
 from apps.users.models import ApiKey, AuditEntry
 from apps.users.permissions import AUTHENTICATED, PERMISSIONS, PERSON, PUBLIC, ROLE_PERMISSIONS, Role
 from apps.users.tenancy import TenantViewSet
+from apps.workflows.models import Approval, RunStatus, WorkflowRun
 from tests.conftest import PASSWORD, Client, Person, client_for, make_organization, make_person
 from tests.project.routes import ROUTES, Route
-from tests.workflows.starting import make_workflow
+from tests.workflows.starting import DEFINITION, make_workflow
 
 # Savepoints are begin and commit outside of a test; content types are remembered by the process.
 UNCOUNTED = ("SAVEPOINT", "RELEASE", 'SELECT "django_content_type"')
@@ -140,6 +141,12 @@ def make_world() -> World:
     starting = f"/api/v1/workflows/{make_workflow(admin).id}"
     schedule = post(f"{starting}/schedules", {"name": "S", "cron": "0 2 * * *", "inputs": {"ticket": "T"}})
     trigger = post(f"{starting}/triggers", {"name": "T"})
+    admin.client.put(f"{starting}/labels/production", {"version": 1})
+    run = post(f"{starting}/execute", {"inputs": {"ticket": "T"}}).json()["data"]
+    everybody = [f"role:{role.value}" for role in Role]
+    approval = Approval.objects.create(
+        organization=admin.organization, run_id=run["id"], path="ask", assignees=everybody
+    )
     ids = {
         "billing": made_budget.json()["data"]["id"],
         "prompts": prompt_id,
@@ -150,6 +157,8 @@ def make_world() -> World:
         "providers": provider.json()["data"]["id"],
         "webhooks": webhook_id,
         "workflows": starting.rpartition("/")[2],
+        "workflow-runs": run["id"],
+        "workflow-approvals": str(approval.id),
         "workflow-schedules": schedule.json()["data"]["id"],
         "workflow-triggers": trigger.json()["data"]["id"],
         "deliveries": delivery.json()["data"]["id"],
@@ -194,6 +203,7 @@ def leave(answer: Any) -> None:
         request_finished.connect(close_old_connections)
 
 
+RESTORES = {"prompts/<uuid:pk>/restore", "workflows/<uuid:pk>/restore"}
 # Models, budgets and prices of an organization are remembered by the process that executes.
 REMEMBERS_MODELS = {"prompts/<uuid:pk>/execute", "executions/batch", "executions/<uuid:pk>/retry"}
 
@@ -203,8 +213,16 @@ def prepare(route: Route, world: World) -> None:
     if route.path in REMEMBERS_MODELS:
         path = f"/api/v1/prompts/{world.ids['prompts']}/execute"
         assert world.callers["admin"].post(path, {"variables": {"name": "Ada"}}).status_code == 200
-    if route.path == "prompts/<uuid:pk>/restore":
-        assert world.callers["admin"].delete(f"/api/v1/prompts/{world.ids['prompts']}").status_code == 204
+    if route.path in RESTORES:
+        collection = route.path.split("/")[0]
+        assert world.callers["admin"].delete(f"/api/v1/{collection}/{world.ids[collection]}").status_code == 204
+    if route.path == "workflows/<uuid:pk>/publish":
+        changed = {**DEFINITION, "outputs": {}}
+        path = f"/api/v1/workflows/{world.ids['workflows']}"
+        assert world.callers["admin"].patch(path, {"definition": changed}).status_code == 200
+    if route.path in {"workflow-runs/<uuid:pk>/retry", "workflow-runs/<uuid:pk>/fork"}:
+        end = {"status": RunStatus.CANCELLED, "finished_at": timezone.now()}
+        WorkflowRun.objects.filter(id=world.ids["workflow-runs"]).update(**end)
     if route.path == "executions/<uuid:pk>/cancel":
         now = timezone.now()
         end = {"finished_at": None, "started_at": now, "lease_expires_at": now}
@@ -227,12 +245,13 @@ RESOURCES = sorted({route.path.split("/")[0] for route in GUARDED})
 def test_who_may_not(resource, world, admin):
     """Nobody without the permission gets in, and another organization's admin finds nothing."""
     for route in GUARDED:
-        if route.path.split("/")[0] == resource and route.path != "prompts/<uuid:pk>/restore":
+        if route.path.split("/")[0] == resource and route.path not in RESTORES:
             check_refusals(route, world, admin)
 
 
-def test_who_may_not_restore(world, admin):
-    route = next(route for route in GUARDED if route.path == "prompts/<uuid:pk>/restore")
+@pytest.mark.parametrize("path", sorted(RESTORES))
+def test_who_may_not_restore(path, world, admin):
+    route = next(route for route in GUARDED if route.path == path)
     prepare(route, world)
     check_refusals(route, world, admin)
 

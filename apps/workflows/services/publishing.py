@@ -7,6 +7,7 @@ from uuid import UUID
 from django.db import transaction
 
 from apps.prompts.labelling import move_label
+from apps.prompts.naming import change_fields
 from apps.users.models import User
 from apps.workflows.definition.model import Definition
 from apps.workflows.definition.parsing import parse
@@ -153,7 +154,5 @@ def _new_version(workflow: Workflow, pins: Pins, message: str, created_by: User 
 @transaction.atomic(savepoint=False)
 def restore_version(*, workflow: Workflow, version: WorkflowVersion) -> Workflow:
     """What an older version says becomes the draft; nothing is published."""
-    if dumps(workflow.draft) != dumps(version.definition):
-        workflow.draft = version.definition
-        workflow.save_fields("draft")
+    change_fields(workflow, {"draft": version.definition})
     return workflow

@@ -20,7 +20,6 @@ from apps.prompts.naming import (
 )
 from apps.users.models import User
 from apps.workflows.models import Workflow
-from everquant.api.envelope import dumps
 
 
 @transaction.atomic(savepoint=False)
@@ -58,14 +57,8 @@ def create_workflow(
 
 @transaction.atomic(savepoint=False)
 def update_workflow(*, workflow: Workflow, fields: dict[str, Any]) -> Workflow:
-    """Set slug, name, description, tags, draft, is_active and max_concurrent_runs in place. Raises Conflict.
-
-    A draft that says the same with its keys in another order is another draft.
-    """
-    if "draft" in fields and dumps(fields["draft"]) != dumps(workflow.draft):
-        workflow.draft = fields["draft"]
-        workflow.save_fields("draft")
-    change_fields(workflow, {name: value for name, value in fields.items() if name != "draft"})
+    """Set slug, name, description, tags, draft, is_active and max_concurrent_runs in place. Raises Conflict."""
+    change_fields(workflow, fields)
     return workflow
 
 
