@@ -25,9 +25,7 @@ def due(editor):
     for number in range(SCHEDULES):
         create_schedule(workflow=workflow, created_by_id=editor.user.id, name=f"{number}", **given)
     WorkflowSchedule.objects.update(next_run_at=NOW)
-    yield list(WorkflowSchedule.objects.order_by("id").values_list("id", flat=True))
-    with connection.cursor() as cursor:
-        cursor.execute("TRUNCATE procrastinate_jobs CASCADE")
+    return list(WorkflowSchedule.objects.order_by("id").values_list("id", flat=True))
 
 
 def elsewhere(work, workers=1):

@@ -3,6 +3,7 @@
 from datetime import UTC, datetime, timedelta
 
 import pytest
+from procrastinate.contrib.django import app
 from procrastinate.contrib.django.models import ProcrastinateJob
 
 from apps.users.models import AuditEntry
@@ -155,9 +156,17 @@ def test_a_time_that_has_come_becomes_one_run(schedule, editor):
     assert not AuditEntry.objects.filter(object_pk=made.id, action=AuditEntry.Action.UPDATE).exists()
 
 
+def test_the_worker_looks_every_minute(schedule):
+    task = app.tasks["apps.workflows.schedules.tasks.start_schedules"]
+    assert ("* * * * *", task) in [(one.cron, one.task) for one in app.periodic_registry.periodic_tasks.values()]
+    schedule("2026-03-28T01:30")
+    task(timestamp=0)
+    assert WorkflowRun.objects.count() == 1
+
+
 def test_a_night_with_two_o_clock_twice_is_one_night(schedule):
     schedule("2026-10-25T00:30")
-    for minute in range(180):
+    for minute in range(0, 180, 15):
         now = at("2026-10-25T00:00") + timedelta(minutes=minute)
         start_due_schedules(now)
         WorkflowRun.objects.live().update(status=RunStatus.SUCCEEDED, finished_at=now)

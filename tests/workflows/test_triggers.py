@@ -16,7 +16,7 @@ from rest_framework.test import APIClient
 
 from apps.users.models import AuditEntry
 from apps.users.models.audit import MASK
-from apps.workflows.models import RunSource, WorkflowRun, WorkflowTrigger
+from apps.workflows.models import RunSource, RunStatus, WorkflowRun, WorkflowTrigger
 from tests.conftest import Client
 from tests.workflows.starting import make_workflow
 
@@ -138,6 +138,13 @@ def test_a_signed_call_starts_a_run(trigger, editor):
     assert ProcrastinateJob.objects.filter(task_name="workflows.run_next").count() == 1
     row = WorkflowTrigger.objects.get()
     assert (row.last_run_id, row.last_error) == (run.id, "")
+
+
+@pytest.mark.django_db(transaction=True)
+def test_the_run_runs(trigger, work):
+    run_id = call(trigger).json()["data"]["run_id"]
+    run = work(WorkflowRun.objects.get(id=run_id))
+    assert (run.status, run.outputs) == (RunStatus.SUCCEEDED, {"said": "It burns"})
 
 
 def test_the_body_itself_may_be_the_inputs(create):
