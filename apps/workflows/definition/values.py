@@ -9,33 +9,18 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from apps.prompts.rendering.errors import RenderError, TemplateError
+from apps.prompts.rendering.errors import TemplateError
 from apps.prompts.rendering.simple import Path, SimpleTemplate, compile_simple
-from apps.prompts.rendering.values import measure, to_text
+from apps.prompts.rendering.values import to_text
+from apps.workflows.definition.weights import MAX_DEPTH, MAX_SIZE, ValueProblem, Weights
 
 Json = Any
 
-MAX_SIZE = 5_000_000
-"""Of a resolved value: characters, numbers and keys."""
-MAX_DEPTH = 64
 MAX_PATH = 500
 ROOTS = frozenset({"inputs", "nodes", "run", "item", "index", "iteration", "last"})
 
 _PATH = re.compile(r"[^\W\d]\w*(?:\.[\w-]+)*", re.ASCII)
 _ABSENT: Any = object()
-
-
-class ValueProblem(Exception):
-    """A value or an expression cannot be read, or not be resolved. `code` is UPPER_CASE.
-
-    `pointer` is where in the value that was looked at, as in `Reference`.
-    """
-
-    def __init__(self, code: str, message: str, pointer: str = "") -> None:
-        super().__init__(message)
-        self.code = code
-        self.message = message
-        self.pointer = pointer
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,11 +86,8 @@ def find(path: str, scope: Scope) -> Json:
 
 
 def check_size(value: Json) -> None:
-    """Raises ValueProblem above MAX_SIZE or MAX_DEPTH; shared parts count as often as they appear."""
-    try:
-        measure(value, MAX_SIZE)
-    except RenderError as error:
-        raise ValueProblem("VALUE_TOO_LARGE", error.message) from error
+    """Raises ValueProblem VALUE_TOO_LARGE; parts that are shared count as often as they appear."""
+    Weights().of(value)
 
 
 def has_ended_well(node: Json) -> bool:
@@ -166,18 +148,21 @@ def _template(text: str) -> SimpleTemplate:
 
 
 def _render(template: SimpleTemplate, scope: Scope) -> str:
-    texts: list[str] = []
+    texts: dict[str, str] = {}
+    weights = Weights()
     left = MAX_SIZE
+    rendered: list[str] = []
     for part in template.parts:
-        value = find(part.name, scope) if isinstance(part, Path) else part
-        if not isinstance(value, str):
-            check_size(value)
-            value = to_text(value)
-        left -= len(value)
+        if isinstance(part, Path) and part.name not in texts:
+            value = find(part.name, scope)
+            weights.of(value)
+            texts[part.name] = to_text(value)
+        text = texts[part.name] if isinstance(part, Path) else part
+        left -= len(text)
         if left < 0:
             raise ValueProblem("VALUE_TOO_LARGE", f"The text is longer than {MAX_SIZE} characters.")
-        texts.append(value)
-    return "".join(texts)
+        rendered.append(text)
+    return "".join(rendered)
 
 
 def _references(value: Json, pointer: str, depth: int) -> Iterator[Reference | ValueProblem]:

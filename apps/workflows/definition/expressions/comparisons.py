@@ -18,6 +18,7 @@ MAX_WEIGHT = 1_000_000
 """Characters, numbers and keys that one expression may look at."""
 MAX_STEPS = 1_000_000
 MAX_MOVED = 100_000_000
+CHARS_PER_STEP = 100
 MAX_DEPTH = 64
 _LARGEST = 2**63
 
@@ -91,8 +92,9 @@ def _named_parts(reading: Reading, scope: Scope) -> dict[str, Json]:
     parts: dict[str, Json] = {}
     for path in sorted(reading.paths, key=len, reverse=True):
         segments = path.split(".")
-        if segments[0] in scope.roots:
-            _put(parts, segments, scope.roots)
+        if segments[0] not in scope.roots:
+            raise ValueProblem("MISSING_VALUE", f"There is no {segments[0]} here.")
+        _put(parts, segments, scope.roots)
     return parts
 
 
@@ -162,5 +164,6 @@ def _check_cost(reading: Reading, given: _Given) -> None:
     steps = sum(length ** (macro.depth + macro.is_copying) for macro in reading.macros)
     depth = max((macro.depth for macro in reading.macros), default=0)
     moved = length**depth * given.longest_text * (reading.plus_signs + 1)
-    if steps > MAX_STEPS or moved > MAX_MOVED:
+    joined = (given.longest_list + given.longest_text // CHARS_PER_STEP) * reading.plus_signs**2
+    if steps > MAX_STEPS or joined > MAX_STEPS or moved > MAX_MOVED:
         raise ValueProblem("EXPRESSION_TOO_COSTLY", f"The lists are too long for this expression: {length} items.")

@@ -11,7 +11,8 @@ from jmespath.visitor import TreeInterpreter
 
 from apps.prompts.rendering.values import find_problem
 from apps.workflows.definition.expressions.reading import MAX_CHARS
-from apps.workflows.definition.values import MAX_SIZE, Reference, ValueProblem, check_size
+from apps.workflows.definition.values import Reference, ValueProblem, check_size
+from apps.workflows.definition.weights import MAX_SIZE, Weights
 
 Json = Any
 
@@ -64,7 +65,7 @@ class _Interpreter(TreeInterpreter):
         super().__init__()
         self._functions: Any = Functions()
         self._steps = 0
-        self._weights: dict[int, tuple[int, Any]] = {}
+        self._weights = Weights()
 
     def visit(self, node: Any, *args: Any, **kwargs: Any) -> Any:
         self._spend(1)
@@ -72,7 +73,7 @@ class _Interpreter(TreeInterpreter):
 
     def visit_function_expression(self, node: Any, value: Any) -> Any:
         arguments = [self.visit(child, value) for child in node["children"]]
-        self._spend(sum(map(self._weigh, arguments)))
+        self._spend(sum(map(self._weights.of, arguments)))
         return self._weighed(self._functions.call_function(node["value"], arguments))
 
     def visit_comparator(self, node: Any, value: Any) -> Any:
@@ -84,7 +85,7 @@ class _Interpreter(TreeInterpreter):
     def _with_results(self, node: Any, value: Any) -> Any:
         """The node over what its children come to, once that has been weighed."""
         results = [self.visit(child, value) for child in node["children"]]
-        self._spend(sum(map(self._weigh, results)))
+        self._spend(sum(map(self._weights.of, results)))
         return {**node, "children": [{"type": "literal", "value": result, "children": []} for result in results]}
 
     def visit_multi_select_list(self, node: Any, value: Any) -> Any:
@@ -99,26 +100,8 @@ class _Interpreter(TreeInterpreter):
             raise ValueProblem("EXPRESSION_TOO_COSTLY", "The expression does more than is allowed for one node.")
 
     def _weighed(self, value: Any) -> Any:
-        self._weigh(value)
+        self._weights.of(value)
         return value
-
-    def _weigh(self, value: Any) -> int:
-        """One for each part and character; parts that are shared count as often as they appear. Remembered."""
-        known = self._weights.get(id(value))
-        if known is not None:
-            return known[0]
-        weight = 1
-        if isinstance(value, str):
-            weight += len(value)
-        elif isinstance(value, dict):
-            weight += sum(map(len, value)) + sum(map(self._weigh, value.values()))
-        elif isinstance(value, list):
-            weight += sum(map(self._weigh, value))
-        if weight > MAX_SIZE:
-            raise ValueProblem("VALUE_TOO_LARGE", f"The expression makes more than {MAX_SIZE} characters.")
-        if isinstance(value, dict | list):
-            self._weights[id(value)] = (weight, value)
-        return weight
 
 
 Path = tuple[str, ...] | None
