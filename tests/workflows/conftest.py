@@ -4,10 +4,12 @@ from typing import Any
 from uuid import uuid4
 
 import pytest
+from django.db import connection
 
 from apps.workflows.engine import checkpoints, queue
 from apps.workflows.engine.running import work_at
 from apps.workflows.models import Workflow, WorkflowRun, WorkflowVersion
+from tests.executions.conftest import make_model, make_prompt, model  # noqa: F401 (fixtures)
 
 WORKFLOWS = "/api/v1/workflows"
 RUNS = "/api/v1/workflow-runs"
@@ -91,3 +93,10 @@ def states(run: WorkflowRun) -> dict[str, str]:
 
 def event_types(run: WorkflowRun) -> list[str]:
     return list(run.events.order_by("number").values_list("type", flat=True))
+
+
+def forget_checkpoints(run: WorkflowRun) -> None:
+    """As if its last walk had not come to its end."""
+    with connection.cursor() as cursor:
+        for table in ("checkpoint_writes", "checkpoint_blobs", "checkpoints"):
+            cursor.execute(f"DELETE FROM {table} WHERE thread_id = %s", [str(run.id)])  # noqa: S608 (names above)
