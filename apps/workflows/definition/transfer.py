@@ -47,15 +47,12 @@ def load_yaml(text: str) -> Json:
     """Raises TransferProblem. Words such as yes and 2024-01-01 are texts, as they are not JSON's."""
     if len(text) > MAX_CHARS:
         raise TransferProblem(f"The text is longer than {MAX_CHARS} characters.")
-    loader = _Loader(text)
     try:
-        return _Reader(loader.get_event).document()
+        return _Reader(_Loader(text).get_event).document()
     except yaml.MarkedYAMLError as error:
         raise _problem(error.problem or "not YAML", error.problem_mark) from error
-    except (yaml.YAMLError, UnicodeError, ValueError) as error:
+    except (yaml.YAMLError, ValueError) as error:
         raise TransferProblem(str(error).splitlines()[0][:300]) from error
-    finally:
-        loader.dispose()
 
 
 def _problem(reason: str, mark: Any) -> TransferProblem:
