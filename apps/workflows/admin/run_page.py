@@ -143,7 +143,9 @@ def _rows(run: WorkflowRun, page: Page[WorkflowStep], now: datetime) -> list[Row
                 step=step,
                 anchor="" if place in seen else f"step-{place}",
                 colour=STATUS_COLOURS.get(step.status, ""),
-                took="" if step.is_reused else duration(span(step.started_at, step.finished_at)),
+                took=""
+                if step.is_reused or step.status == StepStatus.SKIPPED
+                else duration(span(step.started_at, step.finished_at)),
                 left=0.0 if step.is_reused else left,
                 width=0.0 if step.is_reused else width,
                 tokens=_tokens(step),

@@ -10,7 +10,7 @@ from apps.workflows.drawing.sketch import Box, Link, Sketch
 
 Addresses = Callable[[str], str]
 MARGIN = 12.0
-LETTER_WIDTH = 8.0
+LETTER_WIDTH = 7.5
 KIND_LENGTH = 24
 HANDLE_LENGTH = 18
 NOTICE_WIDTH, NOTICE_HEIGHT = 420, 60

@@ -1,0 +1,80 @@
+"""The first run of docs/workflows.md works as written, against a real server and a worker of this process."""
+
+import os
+import re
+import subprocess
+import threading
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import pytest
+from django.core.management import call_command
+from django.db import connection
+
+from apps.workflows.definition.validation import problems
+from apps.workflows.engine import queue
+from apps.workflows.engine.running import work_at
+from apps.workflows.models import WorkflowRun
+from everquant.api.parsers import parse_json
+
+DOCS = Path(__file__).parents[2] / "docs"
+TEXT = (DOCS / "workflows.md").read_text()
+PASSWORD = "first run of a workflow"
+
+
+def tour(base):
+    found = re.search(r"<!-- tour: curl -->\n```sh\n(.*?)```", TEXT, re.DOTALL)
+    assert found
+    code = found[1]
+    for written, real in (("http://localhost:8080", base), ("the password that make up printed", PASSWORD)):
+        assert written in code
+        code = code.replace(written, real)
+    return code
+
+
+@pytest.fixture
+def worker():
+    """Works at what is ready until the test ends."""
+    ending = threading.Event()
+
+    def work():
+        try:
+            while not ending.wait(0.05):
+                if (run := queue.take()) is not None:
+                    work_at(run)
+        finally:
+            connection.close()
+
+    thread = threading.Thread(target=work)
+    thread.start()
+    yield
+    ending.set()
+    thread.join(10)
+
+
+@pytest.mark.django_db(transaction=True)
+def test_the_first_run_works_as_written(live_server, settings, worker, work):
+    settings.DEMO_PASSWORD = PASSWORD
+    call_command("create_demo")
+    environment = {"PATH": os.environ["PATH"], "NO_PROXY": "*"}
+    script = tour(f"http://localhost:{urlsplit(live_server.url).port}")
+    done = subprocess.run(
+        ["bash", "-eu"], input=script, env=environment, capture_output=True, text=True, timeout=60, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    run = WorkflowRun.objects.get()
+    assert (run.status, run.outputs) == ("succeeded", {"reply": "We are sorry. You wrote: I am angry"})
+    assert '"success":false' not in done.stdout
+    for expected in ('"version_number":1', "We are sorry", "flowchart", "kind: everquant.workflow"):
+        assert expected in done.stdout
+
+
+def test_the_definition_that_is_shown_is_valid():
+    found = re.search(r"## What is in a definition\n```json\n(.*?)```", TEXT, re.DOTALL)
+    assert found
+    assert problems(parse_json(found[1].encode())) == []
+
+
+@pytest.mark.parametrize("path", re.findall(r"\]\((?!http)([^)#]+)\)", TEXT))
+def test_every_link_leads_somewhere(path):
+    assert (DOCS / path).exists()
