@@ -102,8 +102,8 @@ def deviations(method: str, path: str, response: Any) -> Iterator[str]:
     content_type = response.headers.get("Content-Type", "").partition(";")[0]
     validator = _validator(template, method, status, content_type)
     if validator is not None:
-        body = orjson.loads(response.content) if content_type.endswith("json") else response.content.decode()
-        found = validator.iter_errors(body)
+        read = yaml.safe_load if content_type.endswith("yaml") else orjson.loads
+        found = validator.iter_errors(read(response.content))
         yield from (f"{'.'.join(map(str, error.instance_path))}: {error.message[:500]}" for error in found)
     elif known.get("content") or response.content:
         yield f"a body of type {content_type!r}"

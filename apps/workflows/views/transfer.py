@@ -65,10 +65,7 @@ class WorkflowTransferViewSet(TenantViewSet):
 
     @extend_schema(
         parameters=[VERSION_PARAMETER, _FORMAT],
-        responses={
-            (200, YAML_TYPE): {"type": "string"},
-            (200, JSON_TYPE): shapes.WorkflowDocumentSerializer,
-        },
+        responses={(200, media_type): shapes.WorkflowDocumentSerializer for media_type in (YAML_TYPE, JSON_TYPE)},
     )
     def export(self, request: Request, **kwargs: Any) -> HttpResponse:
         """A workflow as a file that `import` takes, without an envelope."""
