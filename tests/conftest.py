@@ -17,6 +17,8 @@ from django.contrib.auth.hashers import make_password
 from django.core.cache import caches
 from django.db import connection
 from django.test import TestCase, TransactionTestCase
+from hypothesis import HealthCheck
+from hypothesis import settings as hypothesis_settings
 from procrastinate.contrib.django import app
 from procrastinate.contrib.django.models import ProcrastinateJob
 from rest_framework.test import APIClient
@@ -31,6 +33,10 @@ from tests.databases import Run, empty_tables, leave_database, make_database
 pytest_plugins = ["tests.upstream.fixtures"]
 
 PASSWORD = "correct horse battery"
+
+# How long an example takes says more of what else the machine does than of what is tried.
+hypothesis_settings.register_profile("busy", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+hypothesis_settings.load_profile("busy")
 
 
 # Files of tests that start programs, from the longest to the shortest.
