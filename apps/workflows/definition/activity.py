@@ -88,7 +88,7 @@ class _Diagrams:
 class Activity:
     """Of one graph. `handles` are all by which each node may leave; `needs_all` are the nodes that wait for all edges.
 
-    A graph that is too complex is answered carefully: everything may be active, and everything may be skipped.
+    What is too complex is answered carefully: a node whose condition is not known may be active, and may be skipped.
     """
 
     def __init__(self, graph: Graph, handles: Mapping[str, tuple[str, ...]], needs_all: frozenset[str]) -> None:
@@ -99,7 +99,7 @@ class Activity:
         self._variables = {node_id: number for number, node_id in enumerate(graph.nodes)}
 
     def can_be_active(self, node_id: str) -> bool:
-        return self._active is None or self._active[node_id] != NEVER
+        return self._active[node_id] != NEVER
 
     def can_be_skipped(self, node_id: str, when: str | None = None) -> bool:
         """Whether it may have no output when `when` is active, or at the graph's end: skipped, or failed by `error`."""
@@ -109,23 +109,26 @@ class Activity:
         return self._may_lack(node_id, when, is_failed=True)
 
     @cached_property
-    def _active(self) -> Mapping[str, Diagram] | None:
-        active: dict[str, Diagram] = {}
-        try:
-            for node_id in self._graph.nodes:
+    def _active(self) -> Mapping[str, Diagram | None]:
+        active: dict[str, Diagram | None] = {}
+        for node_id in self._graph.nodes:
+            try:
                 active[node_id] = self._condition(node_id, active)
-        except _TooComplex:
-            return None
+            except _TooComplex:
+                active[node_id] = None
         return active
 
-    def _condition(self, node_id: str, active: Mapping[str, Diagram]) -> Diagram:
+    def _condition(self, node_id: str, active: Mapping[str, Diagram | None]) -> Diagram:
         edges = self._graph.incoming[node_id]
         if not edges:
             return ALWAYS
         needs_all = node_id in self._needs_all
         found = ALWAYS if needs_all else NEVER
         for edge in edges:
-            is_taken = self._diagrams.both(active[edge.source], self._leaves(edge.source, edge.handle))
+            source = active[edge.source]
+            if source is None:
+                raise _TooComplex
+            is_taken = self._diagrams.both(source, self._leaves(edge.source, edge.handle))
             found = self._diagrams.both(found, is_taken) if needs_all else self._diagrams.either(found, is_taken)
         return found
 
@@ -134,13 +137,13 @@ class Activity:
         return self._diagrams.choice(self._variables[node_id], children)
 
     def _may_lack(self, node_id: str, when: str | None, *, is_failed: bool) -> bool:
-        if self._active is None:
+        active = self._active[node_id]
+        given = ALWAYS if when is None else self._active[when]
+        if active is None:
             return True
         fails = self._leaves(node_id, ERROR)
-        active = self._active[node_id]
         try:
             has_it = self._diagrams.both(active, fails) if is_failed else self._diagrams.without(active, fails)
-            given = ALWAYS if when is None else self._active[when]
-            return self._diagrams.without(given, has_it) != NEVER
+            return self._diagrams.without(ALWAYS if given is None else given, has_it) != NEVER
         except _TooComplex:
             return True

@@ -38,10 +38,15 @@ def _problems(definition: Json) -> Iterator[Problem]:
         return
     found = list(shape_problems(definition))
     yield from found
-    if not isinstance(definition, dict) or any(_is_of_graph(problem) for problem in found):
+    if not isinstance(definition, dict) or "nodes" not in definition or any(map(_is_of_graph, found)):
         return
-    yield from _inputs_problems(definition)
+    unusable = {problem.pointer.split("/")[1] for problem in found if problem.pointer}
+    inputs = [] if "inputs" in unusable else list(_inputs_problems(definition))
+    yield from inputs
     yield from _layout_problems(definition)
+    definition = {key: part for key, part in definition.items() if key not in unusable}
+    if inputs or "inputs" in unusable:
+        definition["inputs"] = {"additionalProperties": True}
     parts = parts_of(definition)
     unsound = [*_size_problems(parts), *graph_problems(parts)]
     yield from unsound
@@ -67,7 +72,7 @@ def _refusal(definition: Json) -> Problem | None:
 
 
 def _is_of_graph(problem: Problem) -> bool:
-    return problem.pointer.startswith(("/nodes", "/edges")) or problem.pointer == ""
+    return problem.pointer.split("/")[1:2] in (["nodes"], ["edges"])
 
 
 def _inputs_problems(definition: Mapping[str, Json]) -> Iterator[Problem]:

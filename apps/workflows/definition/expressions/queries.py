@@ -16,7 +16,8 @@ from apps.workflows.definition.weights import MAX_SIZE, Weights
 
 Json = Any
 
-MAX_STEPS = 1_000_000
+MAX_STEPS = 500_000
+MAX_WEIGHED = 4 * MAX_SIZE
 _PROJECTIONS = frozenset({"projection", "value_projection", "filter_projection"})
 
 
@@ -58,6 +59,10 @@ def _parsed(expression: str) -> Any:
         raise ValueProblem("EXPRESSION_TOO_LARGE", "The expression is nested too deeply.") from error
 
 
+def _too_costly() -> ValueProblem:
+    return ValueProblem("EXPRESSION_TOO_COSTLY", "The expression does more than is allowed for one node.")
+
+
 class _Interpreter(TreeInterpreter):
     """Counts its steps and weighs what functions, comparisons and new lists take and give."""
 
@@ -65,15 +70,18 @@ class _Interpreter(TreeInterpreter):
         super().__init__()
         self._functions: Any = Functions()
         self._steps = 0
+        self._weighed_in_all = 0
         self._weights = Weights()
 
     def visit(self, node: Any, *args: Any, **kwargs: Any) -> Any:
-        self._spend(1)
+        self._steps += 1
+        if self._steps > MAX_STEPS:
+            raise _too_costly()
         return super().visit(node, *args, **kwargs)
 
     def visit_function_expression(self, node: Any, value: Any) -> Any:
         arguments = [self.visit(child, value) for child in node["children"]]
-        self._spend(sum(map(self._weights.of, arguments)))
+        self._spend(arguments)
         return self._weighed(self._functions.call_function(node["value"], arguments))
 
     def visit_comparator(self, node: Any, value: Any) -> Any:
@@ -85,7 +93,7 @@ class _Interpreter(TreeInterpreter):
     def _with_results(self, node: Any, value: Any) -> Any:
         """The node over what its children come to, once that has been weighed."""
         results = [self.visit(child, value) for child in node["children"]]
-        self._spend(sum(map(self._weights.of, results)))
+        self._spend(results)
         return {**node, "children": [{"type": "literal", "value": result, "children": []} for result in results]}
 
     def visit_multi_select_list(self, node: Any, value: Any) -> Any:
@@ -94,10 +102,10 @@ class _Interpreter(TreeInterpreter):
     def visit_multi_select_dict(self, node: Any, value: Any) -> Any:
         return self._weighed(super().visit_multi_select_dict(node, value))
 
-    def _spend(self, steps: int) -> None:
-        self._steps += steps
-        if self._steps > MAX_STEPS + MAX_SIZE:
-            raise ValueProblem("EXPRESSION_TOO_COSTLY", "The expression does more than is allowed for one node.")
+    def _spend(self, values: list[Any]) -> None:
+        self._weighed_in_all += sum(map(self._weights.of, values))
+        if self._weighed_in_all > MAX_WEIGHED:
+            raise _too_costly()
 
     def _weighed(self, value: Any) -> Any:
         self._weights.of(value)

@@ -14,7 +14,7 @@ from apps.workflows.definition.values import ROOTS, Reference, ValueProblem
 MAX_CHARS = 1_000
 MAX_NESTED_MACROS = 2
 MAX_BRACKETS = 24
-MAX_MATCHES = 5
+MAX_MATCHES = 3
 MAX_CHOICES = 20
 
 _TOKEN = re.compile(
