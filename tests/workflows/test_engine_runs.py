@@ -17,7 +17,7 @@ from apps.workflows.models import RunStatus, StepStatus, WorkflowRun, WorkflowSt
 from everquant.api.errors import BadRequest, Conflict
 from tests.executions.conftest import make_model  # noqa: F401 (a fixture)
 from tests.upstream import Behaviour
-from tests.workflows.conftest import definition, event_types, states, template
+from tests.workflows.conftest import definition, event_types, forget_checkpoints, states, template
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -97,12 +97,6 @@ def test_an_attempt_that_was_cut_off_is_made_again_with_the_same_key(make_versio
     assert (run.status, run.outputs) == ("succeeded", {"said": "You said: Hello"})
     assert upstream.request_count == asked
     assert Execution.objects.count() == 1
-
-
-def forget_checkpoints(run):
-    with connection.cursor() as cursor:
-        for table in ("checkpoint_writes", "checkpoint_blobs", "checkpoints"):
-            cursor.execute(f"DELETE FROM {table} WHERE thread_id = %s", [str(run.id)])  # noqa: S608 (names above)
 
 
 def count_checkpoints(run):
