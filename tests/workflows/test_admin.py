@@ -232,6 +232,14 @@ def test_the_page_of_a_run_shows_states_steps_and_failure(operator, make_run, ad
     assert "out of all" not in shown
 
 
+def test_what_had_not_ended_with_its_run_was_cut_off(operator, make_run, add_step):
+    run = make_run("failed")
+    add_step(run, "all", "waiting", finished_at=None)
+    shown = page(operator, f"/workflowrun/{run.pk}/change/")
+    assert 'aria-label="all, map, interrupted"' in shown
+    assert "wf-time wf-interrupted" in shown
+
+
 def test_what_a_step_was_given_and_gave_is_loaded_by_itself(operator, make_run, add_step):
     run, other = make_run("failed"), make_run("failed")
     step = add_step(run, "end", output={"text": f"{EVIL} it"})

@@ -27,6 +27,7 @@ class Row:
 
     step: WorkflowStep
     anchor: str
+    status: StepStatus
     colour: str
     took: str
     left: float
@@ -107,7 +108,14 @@ def _facts(run: WorkflowRun, now: datetime) -> list[tuple[str, str]]:
 def _states(run: WorkflowRun) -> dict[str, str]:
     """Status of the newest attempt by path."""
     newest = run.steps.order_by("path", "-attempt").distinct("path")
-    return dict(newest.values_list("path", "status")[:MOST_STATES])
+    found = newest.values_list("path", "status")[:MOST_STATES]
+    return {path: _shown(run, status) for path, status in found}
+
+
+def _shown(run: WorkflowRun, status: str) -> str:
+    """What had not ended when the run did was cut off."""
+    is_cut_off = run.is_finished and status in {StepStatus.RUNNING, StepStatus.WAITING}
+    return StepStatus.INTERRUPTED.value if is_cut_off else status
 
 
 def _wanted(steps: QuerySet[WorkflowStep], query: Mapping[str, str]) -> QuerySet[WorkflowStep]:
@@ -129,31 +137,33 @@ def _links(*, is_on_page: bool) -> Any:
 
 
 def _rows(run: WorkflowRun, page: Page[WorkflowStep], now: datetime) -> list[Row]:
-    start = run.created_at
-    whole = max(0.001, ((run.finished_at or now) - start).total_seconds())
     seen: set[str] = set()
     rows = []
     for step in page.object_list:
         place = _INDEX.sub("", step.path)
-        end = step.finished_at or (now if not run.is_finished else run.finished_at or now)
-        left = min(99.0, max(0.0, (step.started_at - start).total_seconds() / whole * 100))
-        width = max(1.0, min(100.0 - left, (end - step.started_at).total_seconds() / whole * 100))
-        rows.append(
-            Row(
-                step=step,
-                anchor="" if place in seen else f"step-{place}",
-                colour=STATUS_COLOURS.get(step.status, ""),
-                took=""
-                if step.is_reused or step.status == StepStatus.SKIPPED
-                else duration(span(step.started_at, step.finished_at)),
-                left=0.0 if step.is_reused else left,
-                width=0.0 if step.is_reused else width,
-                tokens=_tokens(step),
-                cost=dollars(step.cost_usd),
-            )
-        )
+        rows.append(_row(run, step, "" if place in seen else f"step-{place}", run.finished_at or now))
         seen.add(place)
     return rows
+
+
+def _row(run: WorkflowRun, step: WorkflowStep, anchor: str, until: datetime) -> Row:
+    """`until` is the end of the timeline: the run's, or now."""
+    whole = max(0.001, (until - run.created_at).total_seconds())
+    left = min(99.0, max(0.0, (step.started_at - run.created_at).total_seconds() / whole * 100))
+    length = ((step.finished_at or until) - step.started_at).total_seconds() / whole * 100
+    status = StepStatus(_shown(run, step.status))
+    has_no_time = step.is_reused or status == StepStatus.SKIPPED
+    return Row(
+        step=step,
+        anchor=anchor,
+        status=status,
+        colour=STATUS_COLOURS.get(status, ""),
+        took="" if has_no_time else duration(span(step.started_at, step.finished_at)),
+        left=0.0 if step.is_reused else left,
+        width=0.0 if step.is_reused else max(1.0, min(100.0 - left, length)),
+        tokens=_tokens(step),
+        cost=dollars(step.cost_usd),
+    )
 
 
 def _tokens(step: WorkflowStep) -> str:
