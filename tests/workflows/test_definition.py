@@ -62,7 +62,7 @@ def test_the_schema_is_one_and_names_every_field_and_kind():
     bare = [name for name, part in schema["properties"].items() if "title" not in part and "$ref" not in part]
     assert (bare, schema["$id"], schema["$schema"]) == (
         [],
-        "https://everquant.dev/schemas/workflow-definition-1.json",
+        "urn:everquant:workflow-definition:1",
         "https://json-schema.org/draft/2020-12/schema",
     )
 

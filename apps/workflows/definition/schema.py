@@ -8,7 +8,7 @@ from apps.workflows.nodes.registry import kinds
 
 Json = dict[str, Any]
 
-SCHEMA_ID = "https://everquant.dev/schemas/workflow-definition-1.json"
+SCHEMA_ID = "urn:everquant:workflow-definition:1"
 MAX_NODES = 200
 MAX_EDGES = 1_000
 MAX_OUTPUTS = 100
