@@ -21,10 +21,10 @@ def resolve_version(workflow: Workflow, *, version: int | None = None, label: st
         raise NotFound(f"The label {label} is elsewhere.", details={"label": "Names another version."})
     number = version if version is not None else labels.get(label or PRODUCTION)
     current = workflow.current_version
-    if number is None and current is None:
-        raise Conflict("The workflow has no version yet: publish it.", details={"version": "Nothing is published."})
     if current is not None and number in {None, current.version_number}:
         return current
+    if number is None:
+        raise Conflict("The workflow has no version yet: publish it.", details={"version": "Nothing is published."})
     found = WorkflowVersion.objects.filter(workflow=workflow, version_number=number).first()
     if found is None:
         raise NotFound(f"The workflow has no version {number}.", details={"version": "No such version."})

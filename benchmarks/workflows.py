@@ -1,0 +1,142 @@
+"""Speed of workflows: `python -m benchmarks.workflows [chain|runs|map]`, with real workers.
+
+`chain` is the time per node of ten `template` nodes one after the other, against LangGraph alone with its PostgreSQL
+saver. `runs` is 200 runs at once of five model calls of 200 ms each. `map` is the memory of a worker with 1,000 items.
+"""
+
+import contextlib
+import itertools
+import os
+import statistics
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from typing import Any
+
+from benchmarks.__main__ import GOALS, prompt_with_model, show
+from benchmarks.stack import ROOT, Stack, memory_mib, process, running_stack
+
+NODES, CHAINS = 10, 60
+RUNS, CALLS, CALL_S = 200, 5, 0.2
+ITEMS = 1000
+
+
+@contextlib.contextmanager
+def worker(stack: Stack, concurrency: int) -> Iterator[Any]:
+    command = [sys.executable, "manage.py", "worker", "--concurrency", str(concurrency)]
+    with process(*command, **stack.environment) as child:
+        yield child
+
+
+def publish(stack: Stack, token: str, slug: str, nodes: list[Any], edges: list[Any], **more: Any) -> str:
+    """The id of a workflow with one version."""
+    body = {"schema_version": 1, "nodes": nodes, "edges": edges, **more}
+    workflow = stack.call("POST", "/workflows", {"slug": slug, "name": slug, "definition": body}, token)
+    stack.call("POST", f"/workflows/{workflow['id']}/publish", {}, token)
+    return str(workflow["id"])
+
+
+def execute(stack: Stack, token: str, workflow_id: str, inputs: Any = None) -> Any:
+    return stack.call("POST", f"/workflows/{workflow_id}/execute", {"inputs": inputs or {}}, token)
+
+
+def wait_for_end(stack: Stack, token: str, run_id: str, pause_s: float = 0.05) -> Any:
+    """The finished run; raises RuntimeError for one that has not succeeded."""
+    while True:
+        run = stack.call("GET", f"/workflow-runs/{run_id}", token=token)
+        if run["finished_at"]:
+            if run["status"] != "succeeded":
+                raise RuntimeError(f"{run['status']}: {run['error']}")
+            return run
+        time.sleep(pause_s)
+
+
+def in_a_row(nodes: list[Any]) -> list[Any]:
+    return [{"from": one["id"], "to": other["id"]} for one, other in itertools.pairwise(nodes)]
+
+
+def chain() -> None:
+    with running_stack() as stack:
+        token = stack.log_in()
+        nodes = [
+            {"id": f"n{number}", "kind": "template", "config": {"template": f"text {number}"}}
+            for number in range(NODES)
+        ]
+        workflow_id = publish(stack, token, "chain", nodes, in_a_row(nodes))
+        alone = langgraph_alone(stack)
+        with worker(stack, 8):
+            for _ in range(5):
+                wait_for_end(stack, token, execute(stack, token, workflow_id)["id"])
+            runs = [wait_for_end(stack, token, execute(stack, token, workflow_id)["id"]) for _ in range(CHAINS)]
+        per_node = statistics.median(run["active_ms"] / NODES for run in runs)
+        for name, reference in alone.items():
+            print(f"     LangGraph alone, durability {name}: {reference:.2f} ms per node")
+        show("a node of a chain, all records included, median", per_node, "ms", goal=12, at_most=True)
+        show("… as a multiple of LangGraph alone (its default)", per_node / alone["async"], "x", goal=2, at_most=True)
+
+
+def langgraph_alone(stack: Stack) -> dict[str, float]:
+    command = [sys.executable, "-m", "benchmarks.langgraph_alone", str(NODES), str(CHAINS)]
+    environment = {**os.environ, **stack.environment}
+    said = subprocess.run(command, cwd=ROOT, env=environment, check=True, stdout=subprocess.PIPE, text=True).stdout
+    return {name: float(value) for name, value in (line.split() for line in said.splitlines())}
+
+
+def runs() -> None:
+    options = {"WORKFLOW_RUNS_PER_ORGANIZATION": str(RUNS), "RATE_LIMIT_ORGANIZATION": "100000/m"}
+    with running_stack(upstream_delay_ms=int(CALL_S * 1000), **options) as stack:
+        token = stack.log_in()
+        prompt_with_model(stack, token)
+        nodes = [
+            {"id": f"n{number}", "kind": "llm", "config": {"model": "bench", "prompt": f"say {number}"}}
+            for number in range(CALLS)
+        ]
+        workflow_id = publish(stack, token, "calls", nodes, in_a_row(nodes))
+        concurrency = RUNS * 4 // 3 + 8
+        with worker(stack, concurrency // 2), worker(stack, concurrency // 2):
+            wait_for_end(stack, token, execute(stack, token, workflow_id)["id"])
+            begun = time.perf_counter()
+            ids = [execute(stack, token, workflow_id)["id"] for _ in range(RUNS)]
+            asked_s = time.perf_counter() - begun
+            done = [wait_for_end(stack, token, run_id, 0.2) for run_id in ids]
+            took_s = time.perf_counter() - begun
+        active = statistics.median(run["active_ms"] for run in done) / 1000
+        print(f"     asked for in {asked_s:.1f} s; {RUNS * CALLS / took_s:.0f} model calls per second")
+        ideal_s = CALLS * CALL_S
+        show("200 runs at once, a run's time from worker to end, median", active, "s", goal=1.6 * ideal_s, at_most=True)
+        show("… all of them, from the first request to the last end", took_s, "s", goal=1.6 * ideal_s, at_most=True)
+
+
+def mapping() -> None:
+    with running_stack() as stack:
+        token = stack.log_in()
+        prompt_with_model(stack, token)
+        body = {
+            "nodes": [{"id": "say", "kind": "llm", "config": {"model": "bench", "prompt": "{{ item }}"}}],
+            "edges": [],
+        }
+        config = {"items": {"$ref": "inputs.list"}, "body": body, "max_concurrency": 16, "max_items": ITEMS}
+        nodes = [{"id": "each", "kind": "map", "config": config}]
+        settings = {"max_node_executions": 2 * ITEMS, "max_concurrency": 16}
+        inputs = {"type": "object", "properties": {"list": {"type": "array"}}, "required": ["list"]}
+        workflow_id = publish(stack, token, "map", nodes, [], settings=settings, inputs=inputs)
+        with worker(stack, 8) as child:
+            started = time.perf_counter()
+            run = execute(stack, token, workflow_id, {"list": [f"item {number}" for number in range(ITEMS)]})
+            most = 0.0
+            while not stack.call("GET", f"/workflow-runs/{run['id']}", token=token)["finished_at"]:
+                most = max(most, memory_mib(child.pid))
+                time.sleep(0.2)
+            took_s = time.perf_counter() - started
+            wait_for_end(stack, token, run["id"])
+        print(f"     {ITEMS} items in {took_s:.1f} s, {ITEMS / took_s:.0f} per second")
+        show(f"memory of a worker with a map over {ITEMS} items", most, "MiB", goal=300, at_most=True)
+
+
+PARTS = {"chain": chain, "runs": runs, "map": mapping}
+
+if __name__ == "__main__":
+    for part in sys.argv[1:] or PARTS:
+        PARTS[part]()
+    sys.exit(not all(reached for _, reached in GOALS))
