@@ -208,6 +208,15 @@ def test_runs_are_found_by_ids(operator, make_run, published, organization):
         assert str(run.pk) in page(operator, "/workflowrun/", q=str(key))
 
 
+def test_a_workflow_leads_to_its_runs(operator, make_run, published):
+    run = make_run()
+    shown = page(operator, f"/workflow/{published.workflow.pk}/change/")
+    path, query = re.search(r'href="/admin/workflows(/workflowrun/)\?(workflow__id__exact=[^"]+)"', shown).groups()
+    name, value = query.split("=")
+    assert str(run.pk) in page(operator, path, **{name: value})
+    assert str(run.pk) not in page(operator, path, **{name: str(UUID(int=1))})
+
+
 def test_statements_of_the_list_do_not_grow_with_it(operator, make_run, django_assert_num_queries):
     for _ in range(3):
         make_run()
