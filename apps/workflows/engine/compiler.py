@@ -11,6 +11,7 @@ from typing import Any, TypedDict
 from uuid import UUID
 
 from langgraph.graph import START, StateGraph
+from langgraph.graph.state import CompiledStateGraph
 from langgraph.runtime import Runtime
 
 from apps.workflows.definition.model import Graph, Node
@@ -25,7 +26,7 @@ _WALK = "WALK"
 _MOST_THREADS, _SPARE_THREADS = 64, 4
 
 _lock = threading.Lock()
-_builders: "OrderedDict[tuple[UUID, str], StateGraph[Any, Any]]" = OrderedDict()
+_compiled: "OrderedDict[tuple[UUID, str], CompiledStateGraph[Any, Any, Any, Any]]" = OrderedDict()
 
 
 def walk_graph(frame: Frame, checkpointer: Any = None, control: Any = None) -> Mapping[str, State]:
@@ -34,7 +35,9 @@ def walk_graph(frame: Frame, checkpointer: Any = None, control: Any = None) -> M
     With a checkpointer they are kept under the run's id and taken up by the next walk. Raises GraphDrained when
     `control` has asked for it, and what the checkpointer raises.
     """
-    graph = _builder(frame).compile(checkpointer=checkpointer or False)
+    graph = _graph(frame)
+    if checkpointer is not None:
+        graph = graph.copy({"checkpointer": checkpointer})
     config: Any = {
         "configurable": {"thread_id": str(frame.run.id)},
         "recursion_limit": len(frame.graph.nodes) + 5,
@@ -45,12 +48,12 @@ def walk_graph(frame: Frame, checkpointer: Any = None, control: Any = None) -> M
     return {key.removeprefix(_CHANNEL): value for key, value in state.items() if key.startswith(_CHANNEL)}
 
 
-def _builder(frame: Frame) -> "StateGraph[Any, Any]":
+def _graph(frame: Frame) -> "CompiledStateGraph[Any, Any, Any, Any]":
     with _lock:
-        found = _builders.pop(frame.key, None) or build(frame.graph)
-        _builders[frame.key] = found
-        while len(_builders) > _REMEMBERED:
-            _builders.popitem(last=False)
+        found = _compiled.pop(frame.key, None) or build(frame.graph).compile(checkpointer=False)
+        _compiled[frame.key] = found
+        while len(_compiled) > _REMEMBERED:
+            _compiled.popitem(last=False)
     return found
 
 
