@@ -15,7 +15,7 @@ from apps.workflows.models import (
     WorkflowQuerySet,
     WorkflowRun,
 )
-from everquant.api.filters import TrueFalseFilter
+from everquant.api.filters import TimeFilter, TrueFalseFilter
 
 PATH_LENGTH = 500
 KIND_LENGTH = 16
@@ -65,10 +65,10 @@ class RunFilter(django_filters.FilterSet):
     trigger_id = django_filters.UUIDFilter()
     origin_id = django_filters.UUIDFilter()
     error_code = _text(40)
-    created_after = django_filters.IsoDateTimeFilter(
+    created_after = TimeFilter(
         field_name="created_at", lookup_expr="gte", label="At this time or later."
     )
-    created_before = django_filters.IsoDateTimeFilter(
+    created_before = TimeFilter(
         field_name="created_at", lookup_expr="lt", label="Before this time."
     )
 
@@ -97,7 +97,7 @@ class ApprovalFilter(django_filters.FilterSet):
 
     run_id = django_filters.UUIDFilter()
     workflow_id = django_filters.UUIDFilter(field_name="run__workflow_id")
-    expires_before = django_filters.IsoDateTimeFilter(field_name="expires_at", lookup_expr="lt")
+    expires_before = TimeFilter(field_name="expires_at", lookup_expr="lt")
 
     class Meta:
         model = Approval

@@ -1,13 +1,15 @@
 """Filters, search and ordering, each refusing what it does not know."""
 
 import re
+from datetime import UTC
 from functools import reduce
 from operator import and_, or_
 from typing import Any
 
 from django import forms
 from django.db.models import Q, QuerySet
-from django_filters import CharFilter, Filter
+from django_filters import CharFilter, Filter, IsoDateTimeFilter
+from django_filters.fields import IsoDateTimeField
 from django_filters.rest_framework import DjangoFilterBackend
 from drf_spectacular.utils import extend_schema_field
 from rest_framework.exceptions import ValidationError
@@ -57,6 +59,21 @@ class TrueFalseFilter(Filter):
     """`true` or `false`; django-filter's BooleanFilter would pass over anything else."""
 
     field_class = TrueFalseField
+
+
+class UTCField(IsoDateTimeField):
+    """In UTC, as Python knows more time zones than PostgreSQL does."""
+
+    def to_python(self, value: Any) -> Any:
+        found = super().to_python(value)
+        try:
+            return found and found.astimezone(UTC)
+        except OverflowError:
+            raise forms.ValidationError(self.error_messages["invalid"], code="invalid") from None
+
+
+class TimeFilter(IsoDateTimeFilter):
+    field_class = UTCField
 
 
 class SearchBackend(BaseFilterBackend):

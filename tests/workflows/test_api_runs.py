@@ -136,7 +136,7 @@ def test_lists_are_filtered_and_paged(execute, hello, make_version, editor, outs
     assert ids("status=failed") == ids(f"workflow_id={other['workflow_id']}") == [other["id"]]
     assert len(ids("status=succeeded&source=api")) == 3
     assert ids("created_before=2020-01-01T00:00:00Z") == ids("source=schedule") == []
-    assert ids(f"created_by={editor.user.id}") == ids()
+    assert ids("created_after=2020-01-01T00:00:00%2B22:47") == ids(f"created_by={editor.user.id}") == ids()
     assert ids(path=f"{path_of(hello)}/runs") == [key for key in ids() if key != other["id"]]
     page = editor.client.get(f"{RUNS}?per_page=3").json()
     assert ids(f"cursor={page['meta']['next_cursor']}") == [ids()[3]]
@@ -145,6 +145,7 @@ def test_lists_are_filtered_and_paged(execute, hello, make_version, editor, outs
     assert outsider.client.get(f"{path_of(hello)}/runs").status_code == 404
     assert editor.client.get(f"{RUNS}?status=nonsense").status_code == 400
     assert editor.client.get(f"{RUNS}?workflow_id=1").status_code == 400
+    assert editor.client.get(f"{RUNS}?created_before=9999-12-31T23:59:59-23:59").status_code == 400
 
 
 def test_steps_are_filtered(run_of, editor):

@@ -17,6 +17,7 @@ from apps.users.serializers import ACTIONS, AuditEntrySerializer, RoleTableSeria
 from apps.users.services.members import lock_organization
 from apps.users.tenancy import ListMixin, PermissionViewSet, RetrieveMixin, TenantViewSet
 from everquant.api.conditional import etag_of, require_match
+from everquant.api.filters import TimeFilter
 from everquant.api.pagination import KeysetPagination
 
 
@@ -69,8 +70,8 @@ class AuditEntryFilters(django_filters.FilterSet):
     )
     object_id = django_filters.UUIDFilter(field_name="object_pk")
     request_id = django_filters.CharFilter(field_name="cid", max_length=64)
-    created_after = django_filters.IsoDateTimeFilter(field_name="timestamp", lookup_expr="gte")
-    created_before = django_filters.IsoDateTimeFilter(field_name="timestamp", lookup_expr="lt")
+    created_after = TimeFilter(field_name="timestamp", lookup_expr="gte")
+    created_before = TimeFilter(field_name="timestamp", lookup_expr="lt")
 
     class Meta:
         model = AuditEntry
