@@ -18,6 +18,11 @@ def run_next() -> None:
     run_ready()
 
 
+@app.task(name=queue.WAKE_TASK, queue=queue.QUEUE, retry=_RETRY)
+def wake_due() -> None:
+    queue.wake_due()
+
+
 @app.periodic(cron="* * * * * */10")
 @app.task(queueing_lock="workflows.wake", pass_context=False)
 def wake(timestamp: int) -> None:

@@ -9,7 +9,7 @@ from django.utils import timezone
 
 from apps.workflows.engine import events
 from apps.workflows.engine.queue import call_for_ready
-from apps.workflows.models import Approval, ApprovalStatus, RunStatus, WorkflowRun
+from apps.workflows.models import Approval, ApprovalStatus, RunStatus, StepStatus, WorkflowRun, WorkflowStep
 from apps.workflows.telling import tell_of_end
 from everquant.api.errors import Conflict
 
@@ -61,6 +61,8 @@ def _end(run: WorkflowRun, row: Any, status: RunStatus, **changes: Any) -> bool:
         return False
     pending = Approval.objects.filter(run_id=run.id, status=ApprovalStatus.PENDING)
     pending.update(status=ApprovalStatus.CANCELLED, decided_at=now)
+    unfinished = WorkflowStep.objects.filter(run_id=run.id, status__in=[StepStatus.RUNNING, StepStatus.WAITING])
+    unfinished.update(status=StepStatus.INTERRUPTED, finished_at=now)
     run.refresh_from_db()
     run.last_event = events.append(run.id, [(f"run.{status}", summary(run))])
     tell_of_end(run)

@@ -19,6 +19,7 @@ from apps.workflows.engine import events
 from apps.workflows.models import RunSource, RunStatus, Workflow, WorkflowRun, WorkflowVersion
 
 TASK = "workflows.run_next"
+WAKE_TASK = "workflows.wake_due"
 QUEUE = "workflows"
 
 # Counting and taking are one for all workers, so that the limits hold exactly.
@@ -180,6 +181,8 @@ def let_wait(run: WorkflowRun, *, wake_at: Any, active_ms: int) -> bool:
             status=RunStatus.WAITING, wake_at=wake_at, lease_expires_at=None, active_ms=F("active_ms") + active_ms
         )
         events.append(run.id, [("run.waiting", {"wake_at": wake_at})])
+        if wake_at is not None:
+            app.configure_task(WAKE_TASK, queue=QUEUE, schedule_at=wake_at).defer()
         call_for_ready()
     return True
 
