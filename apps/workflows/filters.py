@@ -29,6 +29,7 @@ def _text(longest: int, **options: Any) -> Any:
 class WorkflowFilter(django_filters.FilterSet):
     """`deleted=true` lists what was deleted, and only that."""
 
+    slug = _text(SLUG_LENGTH)
     tag = TagFilter(method="with_tag", max_length=TAG_LENGTH)
     folder = FolderFilter(method="in_folder", max_length=SLUG_LENGTH)
     label = LabelFilter(field_name="label_set__name", max_length=LABEL_LENGTH, validators=[LABEL])
@@ -65,12 +66,8 @@ class RunFilter(django_filters.FilterSet):
     trigger_id = django_filters.UUIDFilter()
     origin_id = django_filters.UUIDFilter()
     error_code = _text(40)
-    created_after = TimeFilter(
-        field_name="created_at", lookup_expr="gte", label="At this time or later."
-    )
-    created_before = TimeFilter(
-        field_name="created_at", lookup_expr="lt", label="Before this time."
-    )
+    created_after = TimeFilter(field_name="created_at", lookup_expr="gte", label="At this time or later.")
+    created_before = TimeFilter(field_name="created_at", lookup_expr="lt", label="Before this time.")
 
     class Meta:
         model = WorkflowRun

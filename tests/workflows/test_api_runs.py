@@ -5,6 +5,7 @@ import threading
 import pytest
 from django.db import connection
 
+from apps.organizations.models import WebhookDelivery
 from apps.workflows import watching
 from apps.workflows.engine import queue
 from apps.workflows.engine.running import work_at
@@ -163,6 +164,16 @@ def test_steps_are_filtered(run_of, editor):
     assert paths("node_id=end&status=succeeded") == ["end"]
     assert paths("status=failed") == []
     assert editor.client.get(f"{RUNS}/{run.id}/steps?per_page=2").json()["meta"]["total"] == 5
+
+
+@pytest.mark.django_db
+def test_a_webhook_tells_of_the_end(execute, hello, admin):
+    endpoint = {"name": "ci", "url": "https://hooks.example.invalid/in", "event_types": ["workflow_run.cancelled"]}
+    assert admin.client.post("/api/v1/webhooks", endpoint).status_code == 201
+    begun = execute(hello, {**ADA, "metadata": {"ticket": 7}})
+    admin.client.post(f"{RUNS}/{begun['id']}/cancel")
+    told = WebhookDelivery.objects.get().payload["data"]
+    assert (told["id"], told["status"], told["metadata"]) == (begun["id"], "cancelled", {"ticket": 7})
 
 
 @pytest.mark.django_db

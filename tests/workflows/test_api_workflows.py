@@ -155,7 +155,7 @@ def test_lists_have_no_drafts_and_are_filtered(create, editor, outsider):
 
     assert slugs("") == ["a/one", "a/two", "b"]
     assert slugs("folder=a") == ["a/one", "a/two"]
-    assert slugs("tag=x") == slugs("search=alp") == ["a/one"]
+    assert slugs("tag=x") == slugs("search=alp") == slugs("slug=a/one") == ["a/one"]
     assert slugs("is_active=false") == ["a/two"]
     assert slugs("is_published=true") == slugs("deleted=true") == slugs("label=production") == []
     listed = editor.client.get(f"{WORKFLOWS}?ordering=slug").json()
@@ -166,9 +166,12 @@ def test_lists_have_no_drafts_and_are_filtered(create, editor, outsider):
 
 def test_changes_are_audited(create, editor):
     made = create()
-    editor.client.patch(f"{WORKFLOWS}/{made['id']}", {"name": "Renamed"})
+    editor.client.patch(f"{WORKFLOWS}/{made['id']}", {"name": "Renamed", "definition": {"a": "secret"}})
     entries = AuditEntry.objects.filter(object_pk=made["id"])
     assert [entry.actor_id for entry in entries] == [editor.user.id] * 2
+    assert entries[0].changes["name"] == ["Flow", "Renamed"]
+    assert "draft" in entries[0].changes
+    assert "secret" not in str(entries[0].changes)
 
 
 def test_an_idempotency_key_makes_one(editor):

@@ -209,5 +209,6 @@ class WorkflowLabelEvent(TenantModel):
         return f"{self.name} at {self.created_at:%Y-%m-%d %H:%M}"
 
 
-auditlog.register(Workflow, exclude_fields=["updated_at"])
+# Drafts are large and saved often; what they came to is in the versions.
+auditlog.register(Workflow, exclude_fields=["updated_at"], mask_fields=["draft"])
 auditlog.register(WorkflowLabel, exclude_fields=["updated_at"])
