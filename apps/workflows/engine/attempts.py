@@ -13,6 +13,7 @@ from django.utils import timezone
 from apps.workflows.definition.model import ERROR, OK, Node
 from apps.workflows.definition.values import ValueProblem
 from apps.workflows.engine import containers
+from apps.workflows.engine.events import Event
 from apps.workflows.engine.frames import WAITING, Failure, Frame
 from apps.workflows.engine.steps import Recorded, State, Step, in_state, record
 from apps.workflows.engine.walk import Halt
@@ -180,7 +181,6 @@ def _info(frame: Frame) -> RunInfo:
 
 
 def _succeeded(frame: Frame, node: Node, result: Result, base: dict[str, Any]) -> State:
-    frame.walk.flush_deltas()
     step = Step(
         status=StepStatus.SUCCEEDED,
         event="node.succeeded",
@@ -193,7 +193,7 @@ def _succeeded(frame: Frame, node: Node, result: Result, base: dict[str, Any]) -
         is_counted=True,
         **base,
     )
-    frame.walk.totals = record(frame.run, step)
+    frame.walk.totals = record(frame.run, step, frame.walk.take_deltas(step.path))
     return frame.state_of(node.id, result.output, handle=result.handle)
 
 
@@ -211,9 +211,9 @@ def _failed(
     frame: Frame, node: Node, failure: NodeFailure, attempts: _Attempts, base: dict[str, Any]
 ) -> State | float | None:
     walk = frame.walk
-    walk.flush_deltas()
     if time.monotonic() > walk.deadline - _LATE_S:
         walk.halt(Halt.TIMED_OUT)
+    told = walk.take_deltas(base["path"])
     said = {
         "finished_at": timezone.now(),
         "input": failure.input,
@@ -225,7 +225,7 @@ def _failed(
         **base,
     }
     if frame.is_stopped or (failure.code == INTERRUPTED and attempts.interruptions < MOST_INTERRUPTIONS):
-        walk.totals = record(frame.run, Step(status=StepStatus.INTERRUPTED, event="node.interrupted", **said))
+        walk.totals = record(frame.run, Step(status=StepStatus.INTERRUPTED, event="node.interrupted", **said), told)
         attempts.interruptions += 1
         attempts.next()
         return 0.0
@@ -233,18 +233,20 @@ def _failed(
     if failure.is_retryable and attempts.failures < node.retry.max_attempts:
         pause_s = _pause_s(node, failure, attempts.failures)
         more = {"pause_s": round(pause_s, 3)}
-        walk.totals = record(frame.run, Step(status=StepStatus.FAILED, event="node.retrying", more=more, **said))
+        walk.totals = record(frame.run, Step(status=StepStatus.FAILED, event="node.retrying", more=more, **said), told)
         attempts.next()
         return pause_s
-    return _given_up(frame, node, failure, said)
+    return _given_up(frame, node, failure, said, told)
 
 
-def _given_up(frame: Frame, node: Node, failure: NodeFailure, said: dict[str, Any]) -> State | None:
+def _given_up(
+    frame: Frame, node: Node, failure: NodeFailure, said: dict[str, Any], told: Sequence[Event]
+) -> State | None:
     error = {"code": failure.code, "message": failure.message}
     handle = {"branch": ERROR, "default": OK}.get(node.on_error, "")
     output = node.default_output if node.on_error == "default" else None
     step = Step(status=StepStatus.FAILED, event="node.failed", handle=handle, output=output, **said)
-    frame.walk.totals = record(frame.run, step)
+    frame.walk.totals = record(frame.run, step, told)
     if not handle:
         frame.fail(Failure(said["path"], failure.code, failure.message))
         return None

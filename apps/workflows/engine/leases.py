@@ -14,7 +14,8 @@ from django.conf import settings
 from django.db import connection
 
 from apps.executions.orchestrator.leases import lease_end
-from apps.workflows.engine.walk import WALKS, Halt, Walk
+from apps.workflows.engine import events
+from apps.workflows.engine.walk import DELTAS, WALKS, Halt, Walk
 from everquant.db import DATABASE_AWAY, release_connection
 from everquant.workers import STOPPING
 
@@ -74,8 +75,8 @@ class _Keeper:
                 walk.halt(Halt.DRAINING, with_calls=False)
 
     def _write(self, walks: list[Walk]) -> None:
-        for walk in walks:
-            walk.flush_deltas()
+        with DELTAS:
+            events.append_to_many([(walk.run, told) for walk in walks if (told := walk.take_deltas())])
         now = time.monotonic()
         if now >= self._renewed_at + settings.LEASE_RENEW_S:
             self._renew(walks)

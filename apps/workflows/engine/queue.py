@@ -151,7 +151,7 @@ def _take(run_id: UUID) -> WorkflowRun | None:
     run.fence += 1
     run.status = RunStatus.RUNNING
     if run.fence == 1:
-        events.append(run_id, [("run.started", {})], fence=run.fence)
+        events.append(run_id, [("run.started", {})])
     return run
 
 

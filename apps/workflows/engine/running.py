@@ -109,7 +109,6 @@ def _walk(walk: Walk, definition: Definition) -> None:
 
 
 def _conclude(walk: Walk, frame: Frame, definition: Definition, states: Mapping[str, State]) -> None:
-    walk.flush_deltas()
     run, active_ms = walk.run, walk.active_ms
     if walk.halt_reason is Halt.LOST:
         raise LeaseLost

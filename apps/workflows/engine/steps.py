@@ -4,7 +4,7 @@ Each record is one statement: the run's counters and the number of the event, th
 that the run was taken with, and changes nothing when another worker has taken the run since.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from decimal import Decimal
@@ -14,6 +14,7 @@ from uuid import UUID
 import orjson
 from django.db import connection
 
+from apps.workflows.engine.events import Event, in_order
 from apps.workflows.models import StepStatus, WorkflowRun
 from apps.workflows.nodes.base import Usage
 from everquant.db import patiently
@@ -29,7 +30,7 @@ ENDED = ("ok", "error", "skipped")
 
 _RECORD = """
 WITH run AS (
-    UPDATE workflows_workflowrun SET last_event = last_event + 1, node_count = node_count + %(counts)s,
+    UPDATE workflows_workflowrun SET last_event = last_event + %(event_count)s, node_count = node_count + %(counts)s,
         input_tokens = input_tokens + coalesce(%(input_tokens)s::integer, 0),
         output_tokens = output_tokens + coalesce(%(output_tokens)s::integer, 0),
         cost_usd = cost_usd + coalesce(%(cost_usd)s::numeric, 0)
@@ -50,7 +51,8 @@ step AS (
 ),
 event AS (
     INSERT INTO workflows_runevent (run_id, number, type, data, created_at)
-    SELECT run.id, run.last_event, %(event)s, %(data)s::json, now() FROM run
+    SELECT run.id, run.last_event - %(event_count)s + place, type, data, now()
+    FROM run, jsonb_to_recordset(%(events)s::jsonb) AS told(type text, data json, place integer)
 )
 SELECT node_count, cost_usd FROM run
 """
@@ -111,9 +113,10 @@ class Step:
     more: Mapping[str, Json] | None = None
 
 
-def record(run: WorkflowRun, step: Step) -> Totals:
-    """Raises LeaseLost."""
+def record(run: WorkflowRun, step: Step, before: Sequence[Event] = ()) -> Totals:
+    """With the events that come before its own. Raises LeaseLost."""
     output = _dump(step.output)
+    told = [*before, (step.event, _told(step, output))]
     values: dict[str, Any] = {
         "run_id": run.id, "fence": run.fence, "counts": int(step.is_counted), "path": step.path,
         "node_id": step.node_id, "kind": step.kind, "attempt": step.attempt, "status": step.status,
@@ -121,7 +124,7 @@ def record(run: WorkflowRun, step: Step) -> Totals:
         "error_message": step.error_message[:500], "execution_id": step.execution_id,
         "input_tokens": step.usage.input_tokens, "output_tokens": step.usage.output_tokens,
         "cost_usd": step.usage.cost_usd, "started_at": step.started_at, "finished_at": step.finished_at,
-        "event": step.event, "data": orjson.dumps(_told(step, output)).decode(),
+        "event_count": len(told), "events": in_order(told),
     }  # fmt: skip
 
     def write() -> Totals | None:

@@ -12,11 +12,13 @@ from uuid import UUID
 from apps.models.providers.base import Delta
 from apps.models.providers.cancellation import Cancellation
 from apps.workflows.definition.model import Definition
-from apps.workflows.engine import events
+from apps.workflows.engine.events import Event
 from apps.workflows.engine.steps import Recorded, Totals
 from apps.workflows.models import WorkflowRun
 
 _ENTER_POLL_S = 0.25
+# Held from taking pieces of answers until they are stored, so that none of them comes after its node's end.
+DELTAS = threading.RLock()
 
 
 class Halt(StrEnum):
@@ -111,16 +113,15 @@ class Walk:
             with self._lock:
                 self._deltas.setdefault((path, attempt), []).append(delta.text)
 
-    def flush_deltas(self) -> None:
-        """Store what has come of streamed answers; lost when the database is away: the answer's end has it all."""
-        with self._lock:
-            pieces, self._deltas = self._deltas, {}
-        told = [
+    def take_deltas(self, path: str | None = None) -> list[Event]:
+        """The events of what has come of streamed answers since, of one node or of all."""
+        with DELTAS, self._lock:
+            keys = [key for key in self._deltas if path is None or key[0] == path]
+            pieces = {key: self._deltas.pop(key) for key in keys}
+        return [
             ("node.delta", {"path": path, "attempt": attempt, "text": "".join(text)})
             for (path, attempt), text in pieces.items()
         ]
-        if told:
-            events.append(self.run.id, told, fence=self.run.fence)
 
 
 class Walks:
