@@ -1,5 +1,7 @@
 """Webhooks of runs and approvals; in the transaction of what happened."""
 
+import orjson
+
 from apps.organizations.webhooks import emit
 from apps.workflows.models import Approval, RunStatus, WorkflowRun
 
@@ -11,6 +13,10 @@ EVENTS = {
 }
 
 
+# Larger outputs are left out of a webhook: they are at the run.
+OUTPUT_BYTES = 64 * 1024
+
+
 def tell_of_end(run: WorkflowRun) -> None:
     error = {"code": run.error_code, "message": run.error_message, "path": run.error_path} if run.error_code else None
     data = {
@@ -19,7 +25,7 @@ def tell_of_end(run: WorkflowRun) -> None:
         "version_number": run.version_number,
         "status": run.status,
         "source": run.source,
-        "outputs": run.outputs,
+        "outputs": run.outputs if len(orjson.dumps(run.outputs)) <= OUTPUT_BYTES else None,
         "error": error,
         "cost_usd": f"{run.cost_usd:f}",
         "metadata": run.metadata,

@@ -75,6 +75,8 @@ def _recursion(definition: Definition, pins: Mapping[str, Any], workflow: Workfl
     level = {(f"{node.pointer}/config/workflow", pins[node.id]["version_id"]): start for node in nodes}
     seen = set(level)
     for _ in range(MAX_LEVELS):
+        if not level:
+            break
         versions = _versions({version_id for _, version_id in level})
         below: dict[tuple[str, str], tuple[str, ...]] = {}
         for (pointer, version_id), path in level.items():
