@@ -210,13 +210,12 @@ def wake_due(now: Any = None) -> int:
 def call_missing_workers() -> int:
     """Jobs for ready runs that have none; gives how many.
 
-    A worker that ended without a word leaves its runs to the next one here, LEASE_S after its last sign of life.
+    A worker that ended without a word leaves its runs to the next one here, LEASE_S after its last sign of life. Jobs
+    that were begun do not count: for a minute or two its own look as if they were still worked at.
     """
     ready = WorkflowRun.objects.filter(status=RunStatus.QUEUED).count() + WorkflowRun.objects.abandoned().count()
     with connection.cursor() as cursor:
-        cursor.execute(
-            "SELECT count(*) FROM procrastinate_jobs WHERE task_name = %s AND status IN ('todo', 'doing')", [TASK]
-        )
+        cursor.execute("SELECT count(*) FROM procrastinate_jobs WHERE task_name = %s AND status = 'todo'", [TASK])
         missing = min(ready, settings.QUEUE_RUNNERS) - int(cursor.fetchone()[0])
     if missing > 0:
         call_workers(missing)
