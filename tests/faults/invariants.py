@@ -1,5 +1,7 @@
 """What must hold of the database whenever nothing runs. Each check is a query of what is wrong."""
 
+from collections.abc import Mapping
+
 from tests.faults.stack import Stack
 
 _LEDGER = """
@@ -9,6 +11,11 @@ WHERE e.organization_id = b.organization_id
   AND (b.scope = 'organization' OR b.scope = 'user' AND e.created_by_id = b.scope_id
        OR b.scope = 'api_key' AND e.api_key_id = b.scope_id OR b.scope = 'prompt' AND e.prompt_id = b.scope_id)
 """
+_HELD = """
+SELECT j.id, j.task_name FROM procrastinate_jobs j LEFT JOIN procrastinate_workers w ON w.id = j.worker_id
+WHERE j.status = 'doing' AND (w.id IS NULL OR w.last_heartbeat < now() - interval '60 s')
+"""
+_BEGUN = "(SELECT max(e.at) FROM procrastinate_events e WHERE e.job_id = j.id AND e.type = 'started')"
 CHECKS = {
     "every execution has ended": (
         "SELECT id, status FROM executions_execution WHERE status NOT IN ('succeeded', 'failed', 'cancelled')"
@@ -48,17 +55,60 @@ CHECKS = {
         OR (SELECT coalesce(sum(c.succeeded), 0) FROM executions_batchcount c WHERE c.batch_id = b.id) <> (
             SELECT count(*) FROM executions_execution e WHERE e.batch_id = b.id AND e.status = 'succeeded')
     """,
-    "no job has failed or is held by a dead worker": """
-        SELECT j.id, j.task_name, j.status FROM procrastinate_jobs j LEFT JOIN procrastinate_workers w
-        ON w.id = j.worker_id
-        WHERE j.status = 'failed' OR j.status = 'doing' AND (w.id IS NULL OR w.last_heartbeat < now() - interval '60 s')
+    "every run of a workflow has ended": (
+        "SELECT id, status FROM workflows_workflowrun WHERE finished_at IS NULL AND status <> 'waiting'"
+    ),
+    "what waits is waited for": """
+        SELECT r.id, r.wake_at FROM workflows_workflowrun r WHERE r.status = 'waiting' AND (
+            r.wake_at < now() - interval '15 s' OR r.wake_at IS NULL AND NOT EXISTS (
+                SELECT FROM workflows_approval a WHERE a.run_id = r.id AND a.status = 'pending'))
     """,
+    "a queued run has a job that comes for it": """
+        SELECT r.id FROM workflows_workflowrun r WHERE r.status = 'queued' AND NOT EXISTS (
+            SELECT FROM procrastinate_jobs j WHERE j.task_name = 'workflows.run_next' AND j.status = 'todo')
+    """,
+    "what has ended is held by nobody and asks nobody": """
+        SELECT r.id FROM workflows_workflowrun r WHERE r.finished_at IS NOT NULL AND (
+            r.lease_expires_at IS NOT NULL OR r.wake_at IS NOT NULL OR EXISTS (
+                SELECT FROM workflows_approval a WHERE a.run_id = r.id AND a.status = 'pending'))
+    """,
+    "events of runs are numbered without a gap": """
+        SELECT r.id, r.last_event FROM workflows_workflowrun r LEFT JOIN workflows_runevent e ON e.run_id = r.id
+        GROUP BY r.id HAVING (count(e.number), min(e.number), max(e.number)) IS DISTINCT FROM
+            (r.last_event::bigint, 1, r.last_event)
+    """,
+    "runs begin once, and their end is one event, the last one": """
+        SELECT id, begins, ends, last FROM (
+            SELECT r.*, count(*) FILTER (WHERE e.type = 'run.started') AS begins,
+            count(*) FILTER (WHERE e.type IN ('run.succeeded', 'run.failed', 'run.cancelled', 'run.timed_out')) AS ends,
+            max(e.type) FILTER (WHERE e.number = r.last_event) AS last
+            FROM workflows_workflowrun r JOIN workflows_runevent e ON e.run_id = r.id GROUP BY r.id) run
+        WHERE begins <> (fence > 0)::integer OR ends <> (finished_at IS NOT NULL)::integer
+        OR finished_at IS NOT NULL AND last <> 'run.' || status
+    """,
+    "no node has succeeded twice in a run": """
+        SELECT run_id, path FROM workflows_workflowstep WHERE status = 'succeeded'
+        GROUP BY run_id, path HAVING count(*) > 1
+    """,
+    "what a run cost is the sum of its steps and of its executions": """
+        SELECT id, cost_usd, steps, calls FROM (
+            SELECT r.id, r.cost_usd,
+            (SELECT coalesce(sum(s.cost_usd), 0) FROM workflows_workflowstep s
+                WHERE s.run_id = r.id AND NOT s.is_reused) AS steps,
+            (SELECT coalesce(sum(e.cost_usd), 0) FROM executions_execution e WHERE e.workflow_run_id = r.id) AS calls
+            FROM workflows_workflowrun r WHERE r.finished_at IS NOT NULL) run
+        WHERE cost_usd <> steps OR cost_usd <> calls
+    """,
+    "no job has failed": "SELECT id, task_name FROM procrastinate_jobs WHERE status = 'failed'",
+    "no job is held by a dead worker for long": f"{_HELD} AND {_BEGUN} < now() - interval '180 s'",
 }
+# What is only waited for once: the jobs of a dead worker are queued again within two minutes.
+LAST_CHECKS = {**CHECKS, "no job is held by a dead worker": _HELD}
 
 
-def violations(stack: Stack) -> list[str]:
+def violations(stack: Stack, checks: Mapping[str, str] = CHECKS) -> list[str]:
     found = []
-    for name, sql in CHECKS.items():
+    for name, sql in checks.items():
         rows = stack.rows(sql)
         if rows:
             found.append(f"{name}: {len(rows)} rows, such as {rows[0]}")

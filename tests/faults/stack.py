@@ -127,12 +127,12 @@ class Stack:
             end(process, signal.SIGKILL)
         self.workers = []
 
-    def stop_workers(self) -> None:
-        """SIGTERM, and wait until they have drained."""
-        for process in self.workers:
+    def stop_workers(self, *, but: int = 0) -> None:
+        """SIGTERM to all but so many of the first, and wait until they have drained."""
+        for process in self.workers[but:]:
             process.terminate()
             process.wait(60)
-        self.workers = []
+        del self.workers[but:]
 
     def postgres_pid(self) -> int:
         return int((self.folder / "postgres" / "postmaster.pid").read_text().splitlines()[0])
@@ -168,8 +168,12 @@ class Stack:
     def running(self) -> int:
         return int(self.scalar("SELECT count(*) FROM executions_execution WHERE status IN ('queued', 'running')"))
 
+    def running_workflows(self) -> int:
+        return int(self.scalar("SELECT count(*) FROM workflows_workflowrun WHERE status IN ('queued', 'running')"))
+
     def settle(self, timeout_s: float = 90) -> None:
-        """Until every execution has ended and every batch is told of, by whatever the product itself does."""
+        """Until every run and execution has ended and every batch is told of, by whatever the product itself does."""
+        until(lambda: not self.running_workflows(), "every run of a workflow ends", timeout_s)
         until(lambda: not self.running(), "every execution ends", timeout_s)
         until(
             lambda: not self.scalar("SELECT count(*) FROM executions_batch WHERE finished_at IS NULL"),
@@ -202,8 +206,8 @@ class Stack:
         assert answer.ok, f"{method} {path}: {answer.status_code} {answer.text[:500]}"
         return answer.json()["data"] if answer.content else None
 
-    def make_prompt(self, model_name: str = "gpt-4o-mini", *, base_url: str = "", fallbacks: Any = ()) -> Json:
-        """A prompt on a model of its own that the upstream treats as its name says; `model` is that model."""
+    def make_model(self, model_name: str = "gpt-4o-mini", *, base_url: str = "", fallbacks: Any = ()) -> Json:
+        """One that the upstream treats as its name says."""
         number = next(self._names)
         provider = {"name": f"upstream {number}", "kind": "openai", "api_key": "sk-faults"}
         provider_id = self.data("POST", "/providers", {**provider, "base_url": base_url or self.upstream.openai_url})[
@@ -218,9 +222,23 @@ class Stack:
             "output_price_usd": "2.000000",
             "max_output_tokens": 100,
         }
-        model_id = self.data("POST", "/models", model)["id"]
-        body = {"slug": f"fault-{number}", "name": "Fault", "type": "text", "content": "Hello, {{name}}!"}
-        return {**self.data("POST", "/prompts", {**body, "model_id": model_id}), "model": model_id}
+        made: Json = self.data("POST", "/models", model)
+        return made
+
+    def make_prompt(self, model_name: str = "gpt-4o-mini", **options: Any) -> Json:
+        """A prompt on a model of its own (see `make_model`); `model` is that model's id."""
+        model = self.make_model(model_name, **options)
+        slug = f"fault-{next(self._names)}"
+        body = {"slug": slug, "name": "Fault", "type": "text", "content": "Hello, {{name}}!"}
+        return {**self.data("POST", "/prompts", {**body, "model_id": model["id"]}), "model": model["id"]}
+
+    def make_workflow(self, definition: Json) -> Json:
+        """A published one."""
+        slug = f"fault-{next(self._names)}"
+        body = {"slug": slug, "name": slug, "definition": {"schema_version": 1, **definition}}
+        made: Json = self.data("POST", "/workflows", body)
+        self.data("POST", f"/workflows/{made['id']}/publish", {})
+        return made
 
     def execute(self, prompt: Json, **body: Any) -> requests.Response:
         return self.ask("POST", f"/prompts/{prompt['id']}/execute", {"variables": {"name": "Ada"}, **body})
