@@ -35,4 +35,4 @@ def test_the_example_verifies_what_is_sent(verify, organization, make_endpoint, 
 
 
 def test_every_event_is_described():
-    assert set(EventType.values) <= set(re.findall(r"`([a-z]+\.[a-z]+)`", DOCUMENT))
+    assert set(EventType.values) <= set(re.findall(r"`([a-z_]+\.[a-z]+)`", DOCUMENT))
