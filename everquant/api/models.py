@@ -3,12 +3,20 @@
 from datetime import timedelta
 from typing import Self
 
-from django.db import models
+from django.db import connection, models
 from django.utils import timezone
 
 from everquant.db import BaseModel
 
 KEPT_FOR = timedelta(days=1)
+# One statement, as it is on the path of every call of a model: a key that has had its day is taken over.
+_CLAIM = """
+INSERT INTO api_idempotencykey AS kept (id, scope, key, fingerprint, headers, created_at, updated_at)
+VALUES (%s, %s, %s, %s, '{}', %s, %s)
+ON CONFLICT (scope, key) DO UPDATE SET id = excluded.id, fingerprint = excluded.fingerprint, status = NULL,
+    body = NULL, headers = '{}', created_at = excluded.created_at, updated_at = excluded.updated_at
+WHERE kept.created_at < %s RETURNING id
+"""
 
 
 class IdempotencyKey(BaseModel):
@@ -35,11 +43,14 @@ class IdempotencyKey(BaseModel):
     @classmethod
     def claim(cls, *, scope: str, key: str, fingerprint: str) -> tuple[Self, bool]:
         """The row of this key, and whether it is new. Waits while another transaction is claiming it."""
-        cls.objects.filter(scope=scope, key=key, created_at__lt=timezone.now() - KEPT_FOR).delete()
-        claimed = cls(scope=scope, key=key, fingerprint=fingerprint)
-        cls.objects.bulk_create([claimed], ignore_conflicts=True)
-        found = cls.objects.get(scope=scope, key=key)
-        return found, found.id == claimed.id
+        now = timezone.now()
+        claimed = cls(scope=scope, key=key, fingerprint=fingerprint, created_at=now, updated_at=now)
+        with connection.cursor() as cursor:
+            cursor.execute(_CLAIM, [claimed.id, scope, key, fingerprint, now, now, now - KEPT_FOR])
+            if cursor.fetchone() is not None:
+                claimed._state.adding = False
+                return claimed, True
+        return cls.objects.get(scope=scope, key=key), False
 
     @classmethod
     def purge(cls) -> int:
