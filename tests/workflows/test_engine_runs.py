@@ -188,6 +188,20 @@ def test_attempts_are_made_as_often_as_the_node_says_and_each_is_a_row(make_vers
     assert event_types(run).count("node.retrying") == 1
 
 
+def test_what_comes_of_an_answer_is_told_piece_by_piece_before_its_node_ends(
+    make_version, start, work, model, upstream
+):
+    upstream.answer_always(Behaviour(words=["one ", "two ", "three ", "four "], interval_s=0.15))
+    run = work(start(make_version(definition([llm("ask")]))))
+    told = list(run.events.order_by("number"))
+    pieces = [event for event in told if event.type == "node.delta"]
+    end = next(event for event in told if event.type == "node.succeeded")
+    assert len(pieces) > 1
+    assert "".join(event.data["text"] for event in pieces) == end.data["output"]
+    assert {(event.data["path"], event.data["attempt"]) for event in pieces} == {("ask", 1)}
+    assert max(event.number for event in pieces) < end.number
+
+
 def test_what_cannot_succeed_is_not_tried_again(make_version, start, work, model, upstream):
     upstream.answer_always(Behaviour(status=400))
     run = work(start(make_version(definition([llm("ask", retry={"max_attempts": 3, "initial_s": 0.01})]))))
