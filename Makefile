@@ -16,7 +16,7 @@ unexport PYTHONDONTWRITEBYTECODE
 help:
 	@echo "make up       start everything here: database, cache, web, worker, demo data (PORT=8080)"
 	@echo "make test     all tests, on PostgreSQL and Valkey of their own (JOBS=$(JOBS), PYTEST_ARGS=)"
-	@echo "make test-faults  kill, cut off and starve the running product, then read its books (about five minutes)"
+	@echo "make test-faults  kill, cut off and starve the running product, then read its books (about seven minutes)"
 	@echo "make lint     formatting, lints, types, import chain, migrations, production checks, OpenAPI"
 	@echo "make format   format and fix what can be fixed"
 	@echo "make bench    measure against a plain reference on this machine"
