@@ -9,7 +9,11 @@ from rest_framework.parsers import BaseParser
 from everquant.api.bulkhead import BODIES
 
 MAX_DEPTH = 64
+MAX_TOLD = 1_000
 _MAX_INTEGER = 2**63 - 1
+
+# A path as its last key and what is before it: written out for every value, one long key alone would fill the memory.
+Trail = tuple["Trail", str | int] | None
 
 
 class StrictJSONParser(BaseParser):
@@ -36,19 +40,32 @@ def parse_json(body: bytes) -> Any:
 
 def check_json(data: Any) -> None:
     """Raises ValidationError naming the path of the first value that cannot be stored."""
-    stack: list[tuple[Any, str, int]] = [(data, "", 1)]
+    stack: list[tuple[Any, Trail, int]] = [(data, None, 1)]
     while stack:
-        value, path, depth = stack.pop()
+        value, trail, depth = stack.pop()
         if isinstance(value, str):
             if "\x00" in value:
-                raise ValidationError({path: ["NUL characters are not allowed."]})
+                raise _unstorable(trail, "NUL characters are not allowed.")
         elif isinstance(value, dict | list):
             if depth > MAX_DEPTH:
-                raise ValidationError({path: [f"Nested deeper than {MAX_DEPTH} levels."]})
+                raise _unstorable(trail, f"Nested deeper than {MAX_DEPTH} levels.")
             items = value.items() if isinstance(value, dict) else enumerate(value)
             for key, child in items:
                 if isinstance(key, str) and "\x00" in key:
-                    raise ValidationError({path: ["NUL characters are not allowed in names."]})
-                stack.append((child, f"{path}.{key}" if path else str(key), depth + 1))
+                    raise _unstorable(trail, "NUL characters are not allowed in names.")
+                stack.append((child, (trail, key), depth + 1))
         elif isinstance(value, int | float) and abs(value) > _MAX_INTEGER:
-            raise ValidationError({path: ["Numbers may have 64 bits at most before the point."]})
+            raise _unstorable(trail, "Numbers may have 64 bits at most before the point.")
+
+
+def dotted(trail: Trail) -> str:
+    """The path of a trail, at most MAX_TOLD characters of it."""
+    keys: list[str] = []
+    while trail is not None:
+        trail, key = trail
+        keys.append(str(key))
+    return ".".join(reversed(keys))[:MAX_TOLD]
+
+
+def _unstorable(trail: Trail, reason: str) -> ValidationError:
+    return ValidationError({dotted(trail): [reason]})

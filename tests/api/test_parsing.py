@@ -1,6 +1,7 @@
 """What the parser takes and what it refuses, for any bytes."""
 
 import io
+import tracemalloc
 from uuid import uuid4
 
 import orjson
@@ -9,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from rest_framework.exceptions import ParseError, ValidationError
 
+from apps.prompts.rendering.values import find_problem
 from everquant.api.handler import flatten
 from everquant.api.pagination import decode_cursor, encode_cursor
 from everquant.api.parsers import MAX_DEPTH, StrictJSONParser
@@ -87,3 +89,15 @@ def test_ids_are_ordered_by_time():
     keys = [uuid7() for _ in range(1000)]
     assert keys == sorted(keys)
     assert {key.version for key in keys} == {7}
+
+
+def test_a_long_key_over_a_long_list_takes_no_memory_for_paths():
+    body = orjson.dumps({"k" * 50_000: [0] * 20_000})
+    tracemalloc.start()
+    try:
+        parse(body)
+        find_problem(orjson.loads(body))
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert peak < 20_000_000

@@ -9,7 +9,11 @@ from apps.prompts.rendering.errors import RenderError
 
 MAX_DEPTH = 64
 MAX_INT_BITS = 4096
+MAX_PATH = 1_000
 UNSTORABLE = re.compile("[\x00\ud800-\udfff]")
+
+# The last key and what is before it: paths written out for every part fill the memory where one key is long.
+_Trail = tuple["_Trail", str | int] | None
 
 
 def to_text(value: Any) -> str:
@@ -47,22 +51,30 @@ def measure(value: Any, limit: int) -> int:
 
 def find_problem(value: Any, path: str = "") -> tuple[str, str] | None:
     """The first part of a value that is not storable JSON, as (dotted path, reason)."""
-    stack: list[tuple[Any, str, int]] = [(value, path, 0)]
+    stack: list[tuple[Any, _Trail, int]] = [(value, None, 0)]
     while stack:
-        item, where, depth = stack.pop()
+        item, trail, depth = stack.pop()
         reason = _scalar_problem(item)
         if reason is None and depth > MAX_DEPTH:
             reason = f"Nested deeper than {MAX_DEPTH} levels."
         if reason is not None:
-            return where, reason
+            return _dotted(path, trail), reason
         if isinstance(item, dict):
             bad_key = next((key for key in item if not isinstance(key, str) or UNSTORABLE.search(key)), None)
             if bad_key is not None:
-                return where, "A key is not storable text."
-            stack.extend((part, f"{where}.{key}" if where else key, depth + 1) for key, part in item.items())
+                return _dotted(path, trail), "A key is not storable text."
+            stack.extend((part, (trail, key), depth + 1) for key, part in item.items())
         elif isinstance(item, list | tuple):
-            stack.extend((part, f"{where}.{index}", depth + 1) for index, part in enumerate(item))
+            stack.extend((part, (trail, index), depth + 1) for index, part in enumerate(item))
     return None
+
+
+def _dotted(path: str, trail: _Trail) -> str:
+    keys: list[str] = []
+    while trail is not None:
+        trail, key = trail
+        keys.append(str(key))
+    return ".".join([*([path] if path else []), *reversed(keys)])[:MAX_PATH]
 
 
 def _scalar_problem(item: Any) -> str | None:
