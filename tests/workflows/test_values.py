@@ -369,3 +369,24 @@ def test_what_queries_refer_to():
     assert all(one.has_default for one in found)
     assert [one.path for one in jmespath_references("nodes | x.output")] == ["nodes.x.output"]
     assert [one.path for one in jmespath_references("keys(nodes)")] == ["nodes"]
+
+
+@pytest.mark.parametrize(
+    "expression",
+    [
+        "inputs.rows.all(x, x in inputs.more)",
+        "inputs.rows.all(x, inputs.rows == inputs.more)",
+        "inputs.rows.exists(x, size(inputs.more) < 0)",
+        "inputs.table.all(row, row.all(x, row == row))",
+    ],
+)
+def test_long_lists_are_not_looked_at_in_every_pass(expression):
+    numbers = list(range(20_000))
+    scope = Scope({"inputs": {"rows": numbers, "more": [*numbers], "table": [list(range(700))] * 700}})
+    with pytest.raises(ValueProblem, match="too long") as caught:
+        is_true(expression, scope)
+    assert caught.value.code == "EXPRESSION_TOO_COSTLY"
+    assert is_true(
+        "inputs.rows.all(x, x < size(inputs.more) + 1) == false || inputs.rows[0] in inputs.more",
+        Scope({"inputs": {"rows": numbers[:500], "more": numbers[:500]}}),
+    )

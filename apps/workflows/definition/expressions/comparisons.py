@@ -18,6 +18,8 @@ MAX_WEIGHT = 1_000_000
 """Characters, numbers and keys that one expression may look at."""
 MAX_STEPS = 1_000_000
 MAX_MOVED = 100_000_000
+MAX_LOOKED_AT = 5_000_000
+"""Parts of lists and objects, which are copied whole at every mention and compared one by one: 100 ns each."""
 CHARS_PER_STEP = 100
 MAX_DEPTH = 64
 _LARGEST = 2**63
@@ -42,6 +44,7 @@ def is_true(expression: str, scope: Scope) -> bool:
     given = _Given()
     roots = given.copy(_named_parts(reading, scope), 0)
     _check_cost(reading, given)
+    _check_looks(reading, given, roots)
     try:
         return bool(program.execute(roots))
     except Exception as error:
@@ -120,14 +123,20 @@ def _visible(node: Json) -> Json:
 
 @dataclass(slots=True)
 class _Given:
-    """What is copied for the library, and how much it is: the longest list, object and text in it."""
+    """What is copied for the library, and how much it is: the longest list, object and text in it.
+
+    `largest_item` is the number of parts of the largest item of a list.
+    """
 
     weight: int = 0
+    parts: int = 0
+    largest_item: int = 1
     longest_list: int = 1
     longest_text: int = 1
 
     def copy(self, value: Json, depth: int) -> Json:
         self._count(1, depth)
+        self.parts += 1
         if isinstance(value, str):
             self.longest_text = max(self.longest_text, len(value))
             self._count(len(value), depth)
@@ -137,10 +146,16 @@ class _Given:
             return {key: self.copy(part, depth + 1) for key, part in value.items()}
         elif isinstance(value, list):
             self.longest_list = max(self.longest_list, len(value))
-            return [self.copy(part, depth + 1) for part in value]
+            return [self._copy_item(part, depth + 1) for part in value]
         elif isinstance(value, int) and not -_LARGEST <= value < _LARGEST:
             return _float(value)
         return value
+
+    def _copy_item(self, item: Json, depth: int) -> Json:
+        before = self.parts
+        copied = self.copy(item, depth)
+        self.largest_item = max(self.largest_item, self.parts - before)
+        return copied
 
     def _count(self, weight: int, depth: int) -> None:
         self.weight += weight
@@ -167,3 +182,29 @@ def _check_cost(reading: Reading, given: _Given) -> None:
     joined = (given.longest_list + given.longest_text // CHARS_PER_STEP) * reading.plus_signs**2
     if steps > MAX_STEPS or joined > MAX_STEPS or moved > MAX_MOVED:
         raise ValueProblem("EXPRESSION_TOO_COSTLY", f"The lists are too long for this expression: {length} items.")
+
+
+def _check_looks(reading: Reading, given: _Given, roots: Mapping[str, Json]) -> None:
+    """Every pass of a macro looks at all of what is mentioned in it, and may look at all of its own item."""
+    length = max(given.longest_list, reading.commas + 1) * (reading.plus_signs + 1)
+    sizes = {path: _parts_at(path, roots) for path, _ in reading.mentions}
+    looked_at = sum(length**depth * sizes[path] for path, depth in reading.mentions)
+    looked_at += sum(length**macro.depth * given.largest_item for macro in reading.macros)
+    if looked_at > MAX_LOOKED_AT:
+        raise ValueProblem("EXPRESSION_TOO_COSTLY", f"The lists are too long for this expression: {length} items.")
+
+
+def _parts_at(path: str, roots: Mapping[str, Json]) -> int:
+    """How many parts there are at a path; an index in a list counts as all of the list."""
+    found: Any = roots
+    for segment in path.split("."):
+        if not isinstance(found, Mapping) or segment not in found:
+            break
+        found = found[segment]
+    count, stack = 0, [found]
+    while stack:
+        value = stack.pop()
+        count += 1
+        if isinstance(value, Mapping | list):
+            stack.extend(value.values() if isinstance(value, Mapping) else value)
+    return count

@@ -40,9 +40,13 @@ class Macro:
 
 @dataclass(frozen=True, slots=True)
 class Reading:
-    """`paths` are those from the roots; `tested` are those that `has(…)` asks for."""
+    """`paths` are those from the roots; `tested` are those that `has(…)` asks for.
+
+    `mentions` are the paths as often as they stand there, each with the number of macros that it stands in.
+    """
 
     paths: tuple[str, ...]
+    mentions: tuple[tuple[str, int], ...]
     tested: frozenset[str]
     macros: tuple[Macro, ...]
     plus_signs: int
@@ -68,11 +72,18 @@ def read(expression: str) -> Reading:
     if len(expression) > MAX_CHARS:
         raise ValueProblem("EXPRESSION_TOO_LARGE", f"At most {MAX_CHARS} characters.")
     tokens = _tokens(expression)
-    macros, bound = _macros(tokens)
-    paths, tested = _paths(tokens, bound)
+    macros, bound, depths = _macros(tokens)
+    found, tested = _paths(tokens, bound)
     _check_costs(tokens, macros)
     signs = [token.text for token in tokens if token.kind == "sign"]
-    return Reading(tuple(dict.fromkeys(paths)), frozenset(tested), tuple(macros), signs.count("+"), signs.count(","))
+    return Reading(
+        paths=tuple(dict.fromkeys(path for path, _ in found)),
+        mentions=tuple((path, depths[place]) for path, place in found),
+        tested=frozenset(tested),
+        macros=tuple(macros),
+        plus_signs=signs.count("+"),
+        commas=signs.count(","),
+    )
 
 
 def _tokens(expression: str) -> list[_Token]:
@@ -87,12 +98,14 @@ def _tokens(expression: str) -> list[_Token]:
     return found
 
 
-def _macros(tokens: Sequence[_Token]) -> tuple[list[Macro], set[str]]:
-    """The macros and the names that they bind."""
+def _macros(tokens: Sequence[_Token]) -> tuple[list[Macro], set[str], list[int]]:
+    """The macros, the names that they bind, and in how many of them each token stands."""
+    depths: list[int] = []
     macros: list[Macro] = []
     bound: set[str] = set()
     open_brackets: list[bool] = []
     for place, token in enumerate(tokens):
+        depths.append(sum(open_brackets))
         if token.kind == "sign" and token.text in "([{":
             name = _called(tokens, place)
             open_brackets.append(name in _MACROS)
@@ -107,7 +120,7 @@ def _macros(tokens: Sequence[_Token]) -> tuple[list[Macro], set[str]]:
             open_brackets.pop()
     if bound & ROOTS:
         raise ValueProblem("INVALID_EXPRESSION", f"A macro cannot name its variable {min(bound & ROOTS)}.")
-    return macros, bound
+    return macros, bound, depths
 
 
 def _called(tokens: Sequence[_Token], place: int) -> str:
@@ -117,8 +130,9 @@ def _called(tokens: Sequence[_Token], place: int) -> str:
     return tokens[place - 1].text if tokens[place - 2].text == "." else ""
 
 
-def _paths(tokens: Sequence[_Token], bound: set[str]) -> tuple[list[str], set[str]]:
-    paths: list[str] = []
+def _paths(tokens: Sequence[_Token], bound: set[str]) -> tuple[list[tuple[str, int]], set[str]]:
+    """The paths, each with the place of its first token, and those that `has(…)` asks for."""
+    paths: list[tuple[str, int]] = []
     tested: set[str] = set()
     for place, token in enumerate(tokens):
         if token.kind != "name" or token.text in _WORDS | bound or _is_member(tokens, place):
@@ -128,9 +142,9 @@ def _paths(tokens: Sequence[_Token], bound: set[str]) -> tuple[list[str], set[st
             continue
         if segments[0] not in ROOTS:
             raise ValueProblem("UNKNOWN_NAME", f"There is no {segments[0]}; known are {', '.join(sorted(ROOTS))}.")
-        paths.append(".".join(segments))
+        paths.append((".".join(segments), place))
         if place > 1 and tokens[place - 1].text == "(" and tokens[place - 2].text == "has" and _sign(tokens, end, ")"):
-            tested.add(paths[-1])
+            tested.add(paths[-1][0])
     return paths, tested
 
 
