@@ -18,6 +18,7 @@ from apps.workflows.models import WorkflowVersion
 from apps.workflows.nodes.base import NodeCall, NodeFailure, Result, Waiting
 from apps.workflows.resolution import check_inputs
 from everquant.api.errors import ApiError
+from everquant.db import release_connection
 
 Json = Any
 
@@ -67,8 +68,17 @@ def _run_map(frame: Frame, call: NodeCall, states: Mapping[str, State]) -> Resul
 def _in_parallel(one: Any, count: int, at_once: int) -> list[Pass]:
     if count <= 1 or at_once == 1:
         return [one(place) for place in range(count)]
+
+    def in_thread(place: int) -> Pass:
+        # What reads an output after the last visit has a connection, which a thread would take with it to its end.
+        try:
+            return one(place)
+        finally:
+            release_connection()
+
+    release_connection()
     with ThreadPoolExecutor(min(at_once, count), thread_name_prefix="workflow-map") as pool:
-        return list(pool.map(one, range(count)))
+        return list(pool.map(in_thread, range(count)))
 
 
 def _map_result(frame: Frame, call: NodeCall, passes: Sequence[Pass], mode: str) -> Result | None:

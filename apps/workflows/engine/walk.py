@@ -15,6 +15,7 @@ from apps.workflows.definition.model import Definition
 from apps.workflows.engine.events import Event
 from apps.workflows.engine.steps import Recorded, Totals
 from apps.workflows.models import WorkflowRun
+from everquant.db import release_connection
 
 _ENTER_POLL_S = 0.25
 # Held from taking pieces of answers until they are stored, so that none of them comes after its node's end.
@@ -78,16 +79,22 @@ class Walk:
             call.request(is_interruption=reason in {Halt.DRAINING, Halt.LOST})
 
     def pause(self, seconds: float) -> None:
-        """At most until it is halted."""
+        """At most until it is halted; without a connection."""
+        release_connection()
         self._halted.wait(seconds)
 
     @contextmanager
     def place(self) -> Iterator[bool]:
-        """A place among the nodes that run at once; False when the walk was halted while waiting for it."""
-        while not self._places.acquire(timeout=_ENTER_POLL_S):
-            if self.is_halted:
-                yield False
-                return
+        """A place among the nodes that run at once; False when the walk was halted while waiting for it.
+
+        Who waits has no connection meanwhile: those at work need them to come to their end.
+        """
+        if not self._places.acquire(blocking=False):
+            release_connection()
+            while not self._places.acquire(timeout=_ENTER_POLL_S):
+                if self.is_halted:
+                    yield False
+                    return
         try:
             yield not self.is_halted
         finally:

@@ -1,0 +1,46 @@
+"""What many nodes at once may not take away from each other, and from their worker."""
+
+import time
+
+import pytest
+from django.db import connection
+
+from tests.executions.conftest import make_model  # noqa: F401 (a fixture)
+from tests.upstream import Behaviour
+from tests.workflows.conftest import definition, transform
+
+pytestmark = pytest.mark.django_db(transaction=True)
+
+
+@pytest.fixture
+def model(make_model):  # noqa: F811
+    return make_model(is_default=True)
+
+
+def connections_out():
+    """Of the process's pool, without that of this thread; when nobody is busy with one any more."""
+    connection.close()
+    deadline = time.monotonic() + 2
+    while True:
+        stats = connection.pool.get_stats()
+        out = stats["pool_size"] - stats["pool_available"]
+        if not out or time.monotonic() > deadline:
+            return out
+        time.sleep(0.02)
+
+
+def test_items_of_a_map_give_their_connections_back(run_of):
+    body = {"nodes": [transform("large", "inputs.text")], "edges": []}
+    said = definition([{"id": "each", "kind": "map", "config": {"items": [1, 2, 3, 4], "body": body}}])
+    run = run_of(said, {"text": "x" * 100_000})
+    assert run.status == "succeeded"
+    assert connections_out() == 0
+
+
+def test_nodes_that_wait_for_a_place_hold_no_connection(run_of, model, upstream):
+    size = connection.pool.max_size
+    upstream.answer_always(Behaviour(delay_s=0.05))
+    body = {"nodes": [{"id": "ask", "kind": "llm", "config": {"prompt": "{{index}}"}}], "edges": []}
+    config = {"items": list(range(size + 4)), "body": body, "max_concurrency": size + 4}
+    run = run_of(definition([{"id": "each", "kind": "map", "config": config}], settings={"max_concurrency": 2}))
+    assert (run.status, run.active_ms < 10_000) == ("succeeded", True)
