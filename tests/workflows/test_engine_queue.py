@@ -1,13 +1,15 @@
 """Jobs that come for ready runs."""
 
+import time
+from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 
 import pytest
-from django.db import connection
+from django.db import connection, transaction
 from django.utils import timezone
 
-from apps.workflows.engine import queue
-from apps.workflows.models import WorkflowRun
+from apps.workflows.engine import ending, queue
+from apps.workflows.models import RunStatus, WorkflowRun
 from tests.workflows.conftest import definition, template
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -38,3 +40,44 @@ def test_queued_runs_without_jobs_get_some_and_no_more_than_run_at_once(make_ver
     assert queue.call_missing_workers() == 0
     begin_jobs()
     assert queue.call_missing_workers() == 3
+
+
+def test_a_run_that_is_cancelled_just_before_it_begins_to_wait_does_not_wait(make_version, start, work):
+    run = start(make_version(HELLO))
+    taken = queue.take()
+    assert ending.request_cancel(run=run).status == RunStatus.RUNNING
+    assert queue.let_wait(taken, wake_at=None, active_ms=0)
+    assert work(run).status == RunStatus.CANCELLED
+
+
+def test_a_run_that_is_cancelled_while_it_is_taken_stays_cancelled_and_the_next_one_is_taken(make_version, start):
+    """The worker has found it, and waits for whoever cancels it."""
+    version = make_version(HELLO)
+    cancelled, following = start(version), start(version)
+    with ThreadPoolExecutor(1) as pool:
+        with transaction.atomic():
+            ending.request_cancel(run=cancelled)
+            taking = pool.submit(_take)
+            wait_for_blocked()
+        assert taking.result(10) == following.id
+    cancelled.refresh_from_db()
+    assert cancelled.status == RunStatus.CANCELLED
+
+
+def _take():
+    try:
+        return queue.take().id
+    finally:
+        connection.close()
+
+
+def wait_for_blocked() -> None:
+    """Until another session waits for a lock of this one's."""
+    deadline = time.monotonic() + 10
+    while True:
+        with connection.cursor() as cursor:
+            cursor.execute("SELECT count(*) FROM pg_stat_activity WHERE pg_backend_pid() = ANY(pg_blocking_pids(pid))")
+            if cursor.fetchone()[0]:
+                return
+        assert time.monotonic() < deadline
+        time.sleep(0.02)

@@ -271,3 +271,19 @@ def test_checkpoints_are_deleted_some_time_after_the_end(make_version, start, wo
     assert checkpoints.purge() == 1
     assert count_checkpoints(run) == 0
     assert checkpoints.purge() == 0
+
+
+@pytest.mark.parametrize("end", ["failed", "cancelled"])
+def test_checkpoints_of_runs_that_did_not_succeed_are_deleted_too(make_version, start, work, settings, end):
+    pause = {"id": "pause", "kind": "delay", "config": {"seconds": 3600}}
+    run = work(start(make_version(definition([pause, template("after", "{{inputs.absent}}")], [("pause", "after")]))))
+    assert count_checkpoints(run) > 0
+    if end == "cancelled":
+        ending.request_cancel(run=run)
+    else:
+        WorkflowStep.objects.update(started_at=timezone.now() - timedelta(hours=1))
+        queue.wake_due(timezone.now() + timedelta(hours=1))
+    assert work(run).status == end
+    settings.WORKFLOW_CHECKPOINTS_KEPT_S = 0
+    assert checkpoints.purge() == 1
+    assert count_checkpoints(run) == 0

@@ -57,6 +57,8 @@ def request_cancel(*, run: WorkflowRun) -> WorkflowRun:
 
 def _end(run: WorkflowRun, row: Any, status: RunStatus, **changes: Any) -> bool:
     now = timezone.now()
+    # Every walk leaves a checkpoint, however the run ends.
+    changes["has_checkpoints"] = run.fence > 0
     if not row.update(status=status, finished_at=now, lease_expires_at=None, wake_at=None, **changes):
         return False
     pending = Approval.objects.filter(run_id=run.id, status=ApprovalStatus.PENDING)

@@ -111,18 +111,25 @@ def wake(run_id: UUID) -> bool:
 
 def take() -> WorkflowRun | None:
     """The next run, running from now on under a new fence; committed. None when none is ready or all limits are met."""
-    with transaction.atomic():
-        with connection.cursor() as cursor:
-            cursor.execute(_LOCK)
-            now = timezone.now()
-            run_id = _abandoned(cursor, now)
-            if run_id is None:
-                cursor.execute(_NEXT, {"now": now, "limit": settings.WORKFLOW_RUNS_PER_ORGANIZATION})
-                row = cursor.fetchone()
-                run_id = row[0] if row else None
+    while True:
+        with transaction.atomic():
+            run_id = _next()
+            run = _take(run_id) if run_id is not None else None
+        # One that was cancelled since it was found is left to its end.
+        if run is not None or run_id is None:
+            return run
+
+
+def _next() -> UUID | None:
+    with connection.cursor() as cursor:
+        cursor.execute(_LOCK)
+        now = timezone.now()
+        run_id = _abandoned(cursor, now)
         if run_id is None:
-            return None
-        return _take(run_id)
+            cursor.execute(_NEXT, {"now": now, "limit": settings.WORKFLOW_RUNS_PER_ORGANIZATION})
+            row = cursor.fetchone()
+            run_id = row[0] if row else None
+    return run_id
 
 
 def _abandoned(cursor: Any, now: Any) -> UUID | None:
@@ -137,7 +144,8 @@ def _abandoned(cursor: Any, now: Any) -> UUID | None:
 
 def _take(run_id: UUID) -> WorkflowRun | None:
     now = timezone.now()
-    run: WorkflowRun | None = WorkflowRun.objects.select_related("version", "workflow").filter(id=run_id).first()
+    ready = WorkflowRun.objects.filter(id=run_id, status__in=[RunStatus.QUEUED, RunStatus.RUNNING])
+    run: WorkflowRun | None = ready.select_related("version", "workflow").select_for_update(of=("self",)).first()
     if run is None:
         return None
     run.started_at = run.started_at or now
@@ -167,7 +175,7 @@ def hand_back(run: WorkflowRun, *, active_ms: int) -> bool:
 
 
 def let_wait(run: WorkflowRun, *, wake_at: Any, active_ms: int) -> bool:
-    """It waits until `wake_at` (None: until woken); it is ready again at once if it was woken meanwhile.
+    """It waits until `wake_at` (None: until woken); it is ready again at once if it was woken or is to be cancelled.
 
     False when it is no longer ours.
     """
@@ -175,7 +183,7 @@ def let_wait(run: WorkflowRun, *, wake_at: Any, active_ms: int) -> bool:
         current = _ours(run).select_for_update().first()
         if current is None:
             return False
-        if current.wake_at is not None:
+        if current.wake_at is not None or current.cancel_requested_at is not None:
             return hand_back(run, active_ms=active_ms)
         _ours(run).update(
             status=RunStatus.WAITING, wake_at=wake_at, lease_expires_at=None, active_ms=F("active_ms") + active_ms

@@ -113,7 +113,7 @@ def _conclude(walk: Walk, frame: Frame, definition: Definition, states: Mapping[
     if walk.halt_reason is Halt.LOST:
         raise LeaseLost
     if walk.halt_reason is Halt.CANCELLED:
-        ending.finish(run, RunStatus.CANCELLED, active_ms=active_ms, has_checkpoints=True)
+        ending.finish(run, RunStatus.CANCELLED, active_ms=active_ms)
     elif walk.halt_reason is Halt.TIMED_OUT:
         message = f"The run was not through in {definition.settings.timeout_s:g} s of work (timeout_s)."
         late = RunStatus.TIMED_OUT
@@ -138,7 +138,7 @@ def _finish_or_wait(walk: Walk, frame: Frame, definition: Definition, states: Ma
         except ValueProblem as problem:
             _fail(walk, Failure(f"outputs.{name}", problem.code, problem.message))
             return
-    ending.finish(walk.run, RunStatus.SUCCEEDED, active_ms=walk.active_ms, outputs=outputs, has_checkpoints=True)
+    ending.finish(walk.run, RunStatus.SUCCEEDED, active_ms=walk.active_ms, outputs=outputs)
 
 
 def _fail(walk: Walk, failure: Failure) -> None:
