@@ -417,3 +417,9 @@ def test_wrong_schemas_are_refused_by_path(schema, path):
 def test_deeply_nested_schemas_are_refused(depth):
     details = refusal(lambda: compile_prompt(content="{{a}}", variables_schema=nested_schema(depth)), SchemaError)
     assert next(iter(details)).startswith("variables_schema")
+
+
+@pytest.mark.parametrize("text", [r'{{ "\ud800" }}', r'{{ "a\x00b" }}', r'{{ "\ud83d" ~ "\ude00" }}'])
+def test_what_cannot_be_stored_is_not_rendered_from_escapes(text):
+    with pytest.raises(PromptError, match="NUL characters or lone surrogates"):
+        compile_prompt(content=text, format="jinja2").render({})

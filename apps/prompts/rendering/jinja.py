@@ -24,6 +24,7 @@ from apps.prompts.rendering.limits import (
     MAX_VARIABLES,
 )
 from apps.prompts.rendering.sandbox import PromptEnvironment
+from apps.prompts.rendering.values import UNSTORABLE
 
 ALLOWED = frozenset(
     [
@@ -105,7 +106,11 @@ class JinjaTemplate:
             if left < 0:
                 raise RenderError(f"The rendered text is longer than {MAX_OUTPUT_CHARS} characters.")
             texts.append(text)
-        return "".join(texts)
+        rendered = "".join(texts)
+        # Literals of a template may name them by their escapes.
+        if UNSTORABLE.search(rendered):
+            raise RenderError("The rendered text has NUL characters or lone surrogates.")
+        return rendered
 
 
 @lru_cache(maxsize=512)
