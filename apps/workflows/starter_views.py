@@ -8,11 +8,22 @@ from django.db import transaction
 from rest_framework.request import Request
 from rest_framework.response import Response
 
+from apps.users.principal import Principal
 from apps.users.tenancy import DestroyMixin, ListMixin, RetrieveMixin, TenantViewSet, UpdateMixin
 from apps.workflows.models import Workflow
+from everquant.api.errors import Forbidden
 from everquant.api.filters import TrueFalseFilter
 
 READ, CHANGE = "workflows:read", "workflows:update"
+
+
+def require_runner(principal: Principal) -> None:
+    """What starts runs is made and changed by those who may run: a key without that scope must not get around it.
+
+    Raises Forbidden.
+    """
+    if not principal.can("workflows:execute"):
+        raise Forbidden("This starts runs: workflows:execute is needed too.")
 
 
 class StarterFilter(django_filters.FilterSet):
@@ -46,6 +57,7 @@ class OfWorkflowViewSet(TenantViewSet):
 
     @transaction.atomic
     def create(self, request: Request, pk: UUID) -> Response:
+        require_runner(self.principal)
         made = self.make(self.get_object(), self.validated())
         headers = {"Location": f"/api/v1/{self.collection}/{made.id}"}
         if self.get_output_serializer_class() is not self.read_serializer_class:

@@ -14,7 +14,10 @@ PASSWORD = "a new password, long"
 
 @dataclass(frozen=True)
 class Route:
-    """`queries` is for a caller whose membership is cached. `body` may name objects of the world: `{provider}`."""
+    """`queries` is for a caller whose membership is cached. `body` may name objects of the world: `{provider}`.
+
+    `also` is a permission that a key needs besides.
+    """
 
     method: str
     path: str
@@ -22,6 +25,7 @@ class Route:
     queries: int | None = None
     body: Any = field(default_factory=dict)
     query: str = ""
+    also: str = ""
 
     def __str__(self) -> str:
         return f"{self.method} {self.path}"
@@ -178,20 +182,28 @@ ROUTES = [
     Route("GET", "workflow-approvals", "workflows:read", 2),
     Route("GET", "workflow-approvals/<uuid:pk>", "workflows:read", 1),
     Route("GET", "workflows/<uuid:pk>/schedules", "workflows:read", 3),
-    Route("POST", "workflows/<uuid:pk>/schedules", "workflows:update", 5, body=_SCHEDULE),
+    Route("POST", "workflows/<uuid:pk>/schedules", "workflows:update", 5, body=_SCHEDULE, also="workflows:execute"),
     Route("GET", "workflow-schedules", "workflows:read", 2),
     Route("GET", "workflow-schedules/<uuid:pk>", "workflows:read", 1),
-    Route("PUT", "workflow-schedules/<uuid:pk>", "workflows:update", 5, body=_SCHEDULE),
-    Route("PATCH", "workflow-schedules/<uuid:pk>", "workflows:update", 5, body={"name": "New"}),
+    Route("PUT", "workflow-schedules/<uuid:pk>", "workflows:update", 5, body=_SCHEDULE, also="workflows:execute"),
+    Route(
+        "PATCH", "workflow-schedules/<uuid:pk>", "workflows:update", 5, body={"name": "New"}, also="workflows:execute"
+    ),
     Route("DELETE", "workflow-schedules/<uuid:pk>", "workflows:update", 3),
     Route("GET", "workflows/<uuid:pk>/triggers", "workflows:read", 3),
-    Route("POST", "workflows/<uuid:pk>/triggers", "workflows:update", 5, body={"name": "Calls"}),
+    Route(
+        "POST", "workflows/<uuid:pk>/triggers", "workflows:update", 5, body={"name": "Calls"}, also="workflows:execute"
+    ),
     Route("GET", "workflow-triggers", "workflows:read", 2),
     Route("GET", "workflow-triggers/<uuid:pk>", "workflows:read", 1),
-    Route("PUT", "workflow-triggers/<uuid:pk>", "workflows:update", 5, body={"name": "Calls"}),
-    Route("PATCH", "workflow-triggers/<uuid:pk>", "workflows:update", 4, body={"name": "New"}),
+    Route(
+        "PUT", "workflow-triggers/<uuid:pk>", "workflows:update", 5, body={"name": "Calls"}, also="workflows:execute"
+    ),
+    Route(
+        "PATCH", "workflow-triggers/<uuid:pk>", "workflows:update", 4, body={"name": "New"}, also="workflows:execute"
+    ),
     Route("DELETE", "workflow-triggers/<uuid:pk>", "workflows:update", 3),
-    Route("POST", "workflow-triggers/<uuid:pk>/rotate-secret", "workflows:update", 4),
+    Route("POST", "workflow-triggers/<uuid:pk>/rotate-secret", "workflows:update", 4, also="workflows:execute"),
     Route("POST", "workflow-triggers/<uuid:pk>/fire", PUBLIC),
     Route("GET", "billing/budgets", "billing:manage", 2),
     Route("POST", "billing/budgets", "billing:manage", 6, body=_NEW_BUDGET),

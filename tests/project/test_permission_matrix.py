@@ -289,7 +289,7 @@ def test_who_may(route, world, admin):
             assert call(route, world, world.callers[role]).status_code not in {401, 403}, role
     if route.permission != PERSON:
         # a key may not give away more than it has: to invite a viewer it needs a viewer's permissions
-        scopes = sorted({route.permission} & set(PERMISSIONS) | ROLE_PERMISSIONS[Role.VIEWER])
+        scopes = sorted({route.permission, route.also} & set(PERMISSIONS) | ROLE_PERMISSIONS[Role.VIEWER])
         assert call(route, world, key_client(admin, scopes)).status_code not in {401, 403}
 
 

@@ -14,7 +14,7 @@ from django.utils import timezone
 from procrastinate.contrib.django.models import ProcrastinateJob
 from rest_framework.test import APIClient
 
-from apps.users.models import AuditEntry
+from apps.users.models import ApiKey, AuditEntry
 from apps.users.models.audit import MASK
 from apps.workflows.models import RunSource, RunStatus, WorkflowRun, WorkflowTrigger
 from tests.conftest import Client
@@ -340,3 +340,19 @@ def test_calls_are_limited_by_trigger_and_guesses_by_address(trigger, create, se
 def test_calls_pass_while_redis_is_away(trigger, redis_away):
     assert call(trigger).status_code == 202
     assert call(trigger, secret=OTHER_SECRET).status_code == 401
+
+
+@pytest.mark.parametrize("kind", ["schedules", "triggers"])
+def test_a_key_that_may_not_run_workflows_makes_nothing_that_runs_them(editor, kind):
+    key = ApiKey(organization=editor.organization, user=editor.user, name="k", scopes=["workflows:update"])
+    secret = key.give_secret()
+    key.save()
+    client = Client(HTTP_AUTHORIZATION=f"Bearer {secret}")
+    address = f"/api/v1/workflows/{make_workflow(editor).id}/{kind}"
+    body = {"name": "Sly"} | ({"cron": "* * * * *", "inputs": {"ticket": "T"}} if kind == "schedules" else {})
+    assert client.post(address, body).status_code == 403
+    made = editor.client.post(address, body).json()["data"]
+    own = f"/api/v1/workflow-{kind}/{made['id']}"
+    assert client.patch(own, {"name": "Slyer"}, HTTP_IF_MATCH="*").status_code == 403
+    if kind == "triggers":
+        assert client.post(f"{own}/rotate-secret", {}, HTTP_IF_MATCH="*").status_code == 403

@@ -3,7 +3,7 @@ from typing import Any, ClassVar
 from apps.workflows.models import Workflow, WorkflowSchedule
 from apps.workflows.schedules.serializers import ScheduleInputSerializer, ScheduleSerializer
 from apps.workflows.schedules.services import create_schedule, update_schedule
-from apps.workflows.starter_views import OfWorkflowViewSet, StarterViewSet
+from apps.workflows.starter_views import OfWorkflowViewSet, StarterViewSet, require_runner
 
 
 class SchedulesOfWorkflowViewSet(OfWorkflowViewSet):
@@ -29,4 +29,5 @@ class ScheduleViewSet(StarterViewSet):
     )
 
     def perform_update(self, instance: WorkflowSchedule, data: dict[str, Any]) -> WorkflowSchedule:
+        require_runner(self.principal)
         return update_schedule(schedule=instance, **data)

@@ -12,7 +12,7 @@ from rest_framework.response import Response
 from apps.users.permissions import PUBLIC
 from apps.users.tenancy import PermissionViewSet
 from apps.workflows.models import Workflow, WorkflowTrigger
-from apps.workflows.starter_views import CHANGE, OfWorkflowViewSet, StarterViewSet
+from apps.workflows.starter_views import CHANGE, OfWorkflowViewSet, StarterViewSet, require_runner
 from apps.workflows.triggers import services
 from apps.workflows.triggers.firing import authenticate, fire
 from apps.workflows.triggers.serializers import (
@@ -67,6 +67,7 @@ class TriggerViewSet(StarterViewSet):
     output_serializer_classes: ClassVar[dict[str, Any]] = {"rotate_secret": NewTriggerSerializer}
 
     def perform_update(self, instance: WorkflowTrigger, data: dict[str, Any]) -> WorkflowTrigger:
+        require_runner(self.principal)
         return services.update_trigger(trigger=instance, **data)
 
     @extend_schema(summary="Replace the secret")
@@ -74,6 +75,7 @@ class TriggerViewSet(StarterViewSet):
     def rotate_secret(self, request: Request, pk: UUID) -> Response:
         """A new secret. For 24 hours calls may be signed with the old one as well."""
         self.validated()
+        require_runner(self.principal)
         trigger = self.get_object_for_write()
         _with_secret(trigger, services.rotate_secret(trigger=trigger))
         return self.answer(trigger, headers={"ETag": self.etag_of_read(trigger)})
