@@ -1,5 +1,6 @@
 """Published workflows and their runs, worked at in this process."""
 
+import time
 from typing import Any
 from uuid import uuid4
 
@@ -100,3 +101,18 @@ def forget_checkpoints(run: WorkflowRun) -> None:
     with connection.cursor() as cursor:
         for table in ("checkpoint_writes", "checkpoint_blobs", "checkpoints"):
             cursor.execute(f"DELETE FROM {table} WHERE thread_id = %s", [str(run.id)])  # noqa: S608 (names above)
+
+
+def blocked_session() -> int:
+    """The process id of the session that waits for a lock of this one's, as soon as there is one."""
+    deadline = time.monotonic() + 10
+    while True:
+        with connection.cursor() as cursor:
+            cursor.execute(
+                "SELECT pid FROM pg_locks WHERE NOT granted AND pg_backend_pid() = ANY(pg_blocking_pids(pid))"
+            )
+            row = cursor.fetchone()
+        if row:
+            return int(row[0])
+        assert time.monotonic() < deadline
+        time.sleep(0.02)

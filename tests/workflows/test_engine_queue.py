@@ -1,6 +1,5 @@
 """Jobs that come for ready runs."""
 
-import time
 from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 
@@ -10,7 +9,7 @@ from django.utils import timezone
 
 from apps.workflows.engine import ending, queue
 from apps.workflows.models import RunStatus, WorkflowRun
-from tests.workflows.conftest import definition, template
+from tests.workflows.conftest import blocked_session, definition, template
 
 pytestmark = pytest.mark.django_db(transaction=True)
 HELLO = definition([template("hello")])
@@ -58,7 +57,7 @@ def test_a_run_that_is_cancelled_while_it_is_taken_stays_cancelled_and_the_next_
         with transaction.atomic():
             ending.request_cancel(run=cancelled)
             taking = pool.submit(_take)
-            wait_for_blocked()
+            blocked_session()
         assert taking.result(10) == following.id
     cancelled.refresh_from_db()
     assert cancelled.status == RunStatus.CANCELLED
@@ -69,15 +68,3 @@ def _take():
         return queue.take().id
     finally:
         connection.close()
-
-
-def wait_for_blocked() -> None:
-    """Until another session waits for a lock of this one's."""
-    deadline = time.monotonic() + 10
-    while True:
-        with connection.cursor() as cursor:
-            cursor.execute("SELECT count(*) FROM pg_stat_activity WHERE pg_backend_pid() = ANY(pg_blocking_pids(pid))")
-            if cursor.fetchone()[0]:
-                return
-        assert time.monotonic() < deadline
-        time.sleep(0.02)

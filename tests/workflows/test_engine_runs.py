@@ -2,10 +2,11 @@
 
 import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 
 import pytest
-from django.db import connection, transaction
+from django.db import OperationalError, connection, transaction
 from django.utils import timezone
 
 from apps.executions.models import Execution
@@ -17,7 +18,7 @@ from apps.workflows.models import RunStatus, StepStatus, WorkflowRun, WorkflowSt
 from everquant.api.errors import BadRequest, Conflict
 from tests.executions.conftest import make_model  # noqa: F401 (a fixture)
 from tests.upstream import Behaviour
-from tests.workflows.conftest import definition, event_types, forget_checkpoints, states, template
+from tests.workflows.conftest import blocked_session, definition, event_types, forget_checkpoints, states, template
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -287,3 +288,25 @@ def test_checkpoints_of_runs_that_did_not_succeed_are_deleted_too(make_version, 
     settings.WORKFLOW_CHECKPOINTS_KEPT_S = 0
     assert checkpoints.purge() == 1
     assert count_checkpoints(run) == 0
+
+
+def test_a_run_whose_checkpoint_was_cut_off_with_the_database_is_not_failed(make_version, start, work):
+    run = start(make_version(CHAIN))
+    with ThreadPoolExecutor(1) as pool:
+        with transaction.atomic(), connection.cursor() as cursor:
+            cursor.execute("LOCK TABLE checkpoints IN ACCESS EXCLUSIVE MODE")
+            working = pool.submit(_work_at_next)
+            cursor.execute("SELECT pg_terminate_backend(%s)", [blocked_session()])
+        with pytest.raises(OperationalError):
+            working.result(10)
+    run.refresh_from_db()
+    assert run.status == RunStatus.RUNNING, "until its lease is over"
+    expire(run)
+    assert work(run).status == RunStatus.SUCCEEDED
+
+
+def _work_at_next():
+    try:
+        work_at(queue.take())
+    finally:
+        connection.close()

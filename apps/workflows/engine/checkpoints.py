@@ -10,8 +10,9 @@ from contextlib import contextmanager
 from datetime import timedelta
 from typing import Any
 
+import psycopg
 from django.conf import settings
-from django.db import connection
+from django.db import OperationalError, connection
 from django.utils import timezone
 from langgraph.checkpoint.postgres import PostgresSaver
 from langgraph.checkpoint.serde.jsonplus import JsonPlusSerializer
@@ -23,6 +24,7 @@ from apps.workflows.engine.steps import LeaseLost
 from apps.workflows.models import WorkflowRun
 
 MOST_CONNECTIONS = 4
+_OURS = "SELECT 1 FROM workflows_workflowrun WHERE id = %s AND fence = %s AND status = 'running' FOR SHARE"
 _lock = threading.Lock()
 _pools: list[ConnectionPool[Any]] = []
 
@@ -38,15 +40,27 @@ class RunSaver(PostgresSaver):
 
     @contextmanager
     def _cursor(self, *, pipeline: bool = False) -> Iterator[Any]:
-        with self.lock, _pool().connection() as held, held.transaction(), held.cursor(binary=True) as cursor:
+        with (
+            _as_djangos(),
+            self.lock,
+            _pool().connection() as held,
+            held.transaction(),
+            held.cursor(binary=True) as cursor,
+        ):
             if pipeline:
-                cursor.execute(
-                    "SELECT 1 FROM workflows_workflowrun WHERE id = %s AND fence = %s AND status = 'running' FOR SHARE",
-                    [self._run.id, self._run.fence],
-                )
+                cursor.execute(_OURS, [self._run.id, self._run.fence])
                 if cursor.fetchone() is None:
                     raise LeaseLost
             yield cursor
+
+
+@contextmanager
+def _as_djangos() -> Iterator[None]:
+    """A database that is away is told of as everywhere else (see DATABASE_AWAY): it is no fault of the run."""
+    try:
+        yield
+    except (psycopg.OperationalError, psycopg.InterfaceError) as error:
+        raise OperationalError(str(error)) from error
 
 
 def _pool() -> ConnectionPool[Any]:
