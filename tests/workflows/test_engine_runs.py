@@ -14,7 +14,7 @@ from apps.users.principal import Principal
 from apps.workflows.engine import again, checkpoints, ending, queue, steps
 from apps.workflows.engine.checkpoints import RunSaver
 from apps.workflows.engine.running import work_at
-from apps.workflows.models import RunStatus, StepStatus, WorkflowRun, WorkflowStep
+from apps.workflows.models import RunStatus, StepStatus, WorkflowRun, WorkflowStep, WorkflowVersion
 from everquant.api.errors import BadRequest, Conflict
 from tests.executions.conftest import make_model  # noqa: F401 (a fixture)
 from tests.upstream import Behaviour
@@ -310,3 +310,22 @@ def _work_at_next():
         work_at(queue.take())
     finally:
         connection.close()
+
+
+def test_a_fork_takes_over_only_what_both_versions_come_to_in_the_same_way(make_version, start, work, by):
+    """Pins of what stands in a body count as the container's own, and so does what leads to a node."""
+    body = {"nodes": [template("write")], "edges": []}
+    nodes = [
+        template("first"), template("second"), {"id": "each", "kind": "map", "config": {"items": [1], "body": body}},
+        {"id": "both", "kind": "join", "config": {}},
+    ]  # fmt: skip
+    old = make_version(definition(nodes, [("first", "both")]), pins={"write": {"version": 1}})
+    new = WorkflowVersion.objects.create(
+        organization=old.organization, workflow=old.workflow, version_number=2, pins={"write": {"version": 2}},
+        definition=definition([*nodes, template("last")], [("first", "both"), ("second", "both"), ("both", "last")]),
+    )  # fmt: skip
+    run = work(again.fork_run(run=work(start(old)), by=by, version=new, node_id="last"))
+    assert run.status == "succeeded"
+    reused = {step.path for step in run.steps.filter(is_reused=True)}
+    assert reused == {"first", "second"}
+    assert run.steps.get(path="both").output == {"first": "first", "second": "second"}

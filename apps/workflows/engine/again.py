@@ -1,11 +1,12 @@
 """New runs that begin where another one has come to: what had ended well there is taken over and costs nothing."""
 
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from django.db import connection, transaction
 
 from apps.users.principal import Principal
-from apps.workflows.definition.model import Graph
+from apps.workflows.definition.model import Definition, Graph
 from apps.workflows.definition.parsing import parse
 from apps.workflows.engine.queue import start_run
 from apps.workflows.models import RunSource, RunStatus, WorkflowRun, WorkflowVersion
@@ -98,10 +99,26 @@ def _kept(run: WorkflowRun, version: WorkflowVersion, graph: Graph, node_id: str
     """Nodes whose results stay: neither to be done again nor told otherwise by the version."""
     redone = set() if node_id is None else {node_id, *graph.descendants(node_id)}
     if version.id != run.version_id:
-        before = parse(run.version.definition).graph
-        for key, node in graph.nodes.items():
-            old = before.nodes.get(key)
-            is_same = old is not None and old.config == node.config
-            if not is_same or version.pins.get(key) != run.version.pins.get(key):
+        before, now = parse(run.version.definition), parse(version.definition)
+        for key in graph.nodes:
+            if _likeness(before, run.version.pins, key) != _likeness(now, version.pins, key):
                 redone |= {key, *graph.descendants(key)}
     return [key for key in graph.nodes if key not in redone]
+
+
+def _likeness(definition: Definition, pins: Mapping[str, Any], key: str) -> Any:
+    """All that a node's result follows from, but for the results of others; None for no node."""
+    node = definition.graph.nodes.get(key)
+    if node is None:
+        return None
+    own = {one: pins.get(one) for one in [key, *_inside(definition, key)]}
+    edges = [(edge.source, edge.handle) for edge in definition.graph.incoming[key]]
+    return node.kind, node.config, node.on_error, node.default_output, own, edges
+
+
+def _inside(definition: Definition, key: str) -> Iterator[str]:
+    """The nodes of its body, and of the bodies in that."""
+    body = definition.bodies.get(key)
+    for inner in body.graph.nodes if body is not None else ():
+        yield inner
+        yield from _inside(definition, inner)
