@@ -7,7 +7,7 @@ from django.db import connection
 
 from tests.executions.conftest import make_model  # noqa: F401 (a fixture)
 from tests.upstream import Behaviour
-from tests.workflows.conftest import definition, transform
+from tests.workflows.conftest import definition, template, transform
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -44,3 +44,11 @@ def test_nodes_that_wait_for_a_place_hold_no_connection(run_of, model, upstream)
     config = {"items": list(range(size + 4)), "body": body, "max_concurrency": size + 4}
     run = run_of(definition([{"id": "each", "kind": "map", "config": config}], settings={"max_concurrency": 2}))
     assert (run.status, run.active_ms < 10_000) == ("succeeded", True)
+
+
+@pytest.mark.parametrize("mode", ["continue", "drop"])
+def test_a_map_that_bears_failing_items_does_not_hide_that_the_run_came_to_its_limit(run_of, mode):
+    config = {"items": list(range(20)), "body": {"nodes": [template("again")], "edges": []}, "on_item_error": mode}
+    each = {"id": "each", "kind": "map", "config": config, "on_error": "default", "default_output": {"items": []}}
+    run = run_of(definition([each], settings={"max_node_executions": 7}))
+    assert (run.status, run.error_code) == ("failed", "NODE_LIMIT")

@@ -70,7 +70,7 @@ def attempt(
     while not frame.is_stopped:
         refused = _refusal(frame, kind)
         if refused is not None:
-            frame.fail(Failure(frame.path(node.id), *refused))
+            frame.fail_run(Failure(frame.path(node.id), *refused))
             return None
         outcome = _once(frame, node, kind, incoming, states, attempts)
         if not isinstance(outcome, float):

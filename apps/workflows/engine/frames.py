@@ -69,6 +69,13 @@ class Frame:
         """The first one stays."""
         self.failure = self.failure or failure
 
+    def fail_run(self, failure: Failure) -> None:
+        """As `fail`, with all that is around it: no container's `on_error` or `on_item_error` is asked."""
+        frame: Frame | None = self
+        while frame is not None:
+            frame.fail(failure)
+            frame = frame.parent
+
     def scope(self, node: Node, states: Mapping[str, State]) -> Scope:
         """What the node's values may refer to; of other nodes those that its configuration names."""
         return self._scope(_named(node.config), states)
