@@ -50,7 +50,7 @@ def server():
     server.daemon_threads = True
     server.requests, server.answers, server.leave = [], {}, threading.Event()
     server.root = f"http://127.0.0.1:{server.server_port}"
-    threading.Thread(target=server.serve_forever, daemon=True).start()
+    threading.Thread(target=lambda: server.serve_forever(0.01), daemon=True).start()
     yield server
     server.leave.set()
     server.shutdown()
