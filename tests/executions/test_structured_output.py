@@ -173,6 +173,10 @@ def test_schemas_cannot_reach_out_or_hold_a_process_up(upstream):
     doubled = {f"n{i}": {"anyOf": [{"$ref": f"#/$defs/n{i - 1}"}] * 2} for i in range(1, 40)}
     schema = {"$defs": {"n0": {"type": "integer"}, **doubled}, "$ref": "#/$defs/n39"}
     assert "too large" in problem_with(schema, "x")
+    again = {"$schema": "https://json-schema.org/draft/2020-12/schema", "pattern": "^(a+)+$"}
+    assert problem_with({"properties": {"a": again}}, {"a": "a" * 60 + "!"}) is None
+    assert "too large" in problem_with({"items": {"enum": ["v" * 50_000, 0]}}, [0] * 1000)
+    assert "too large" in problem_with({"uniqueItems": True}, [{"n": n} for n in range(10_000)])
 
 
 @pytest.mark.parametrize(

@@ -11,6 +11,7 @@ from apps.prompts.rendering import (
     compile_prompt,
     extract_variables,
 )
+from apps.prompts.rendering.schema import DIALECT, check_schema, value_problems
 
 
 def render(source, values=None, **options):
@@ -423,3 +424,21 @@ def test_deeply_nested_schemas_are_refused(depth):
 def test_what_cannot_be_stored_is_not_rendered_from_escapes(text):
     with pytest.raises(PromptError, match="NUL characters or lone surrogates"):
         compile_prompt(content=text, format="jinja2").render({})
+
+
+@pytest.mark.parametrize(
+    ("part", "value"),
+    [
+        ({"items": {"allOf": [{"const": "v" * 2_500}] * 20}}, ["v" * 2_500] * 500),
+        ({"items": {"$schema": DIALECT, "enum": ["v" * 50_000, "w"]}}, ["w"] * 1000),
+        ({"anyOf": [{"type": "integer"}] * 1000}, "x" * 200_000),
+        ({"items": {"enum": ["v" * 50_000, "w"]}}, ["w"] * 1000),
+    ],
+    ids=["many-checks", "by-a-named-dialect", "long-messages", "large-constants"],
+)
+def test_values_that_take_too_long_to_check_are_refused(part, value):
+    schema = {"properties": {"a": part}}
+    check_schema(schema, ("a",))
+    assert value_problems(schema, {"a": value}, "inputs") == {
+        "inputs": "The value is too large to be checked against this schema."
+    }

@@ -1,7 +1,7 @@
 """Structured output: whether an answer is JSON that fits the prompt's schema, and how to ask for it once more.
 
 The schema is anybody's and the answer a model's. So nothing is fetched, regular expressions (which can take forever)
-are left to the provider, and a check follows a bounded number of references. (jsonschema-rs has patterns that take
+are left to the provider, and a check does and follows no more than it may. (jsonschema-rs has patterns that take
 linear time, but follows references without a bound, and holds up all threads of the process meanwhile.)
 """
 
@@ -12,12 +12,13 @@ from functools import lru_cache
 from typing import Any
 
 import orjson
-from jsonschema import Draft202012Validator, validators
+from jsonschema import Draft202012Validator
 from jsonschema.exceptions import ValidationError
 from referencing import Registry
 from referencing.exceptions import Unresolvable
 
 from apps.models.providers.base import Completion, FinishReason, ModelRequest
+from apps.prompts.rendering import checking
 
 MOST_REFERENCES = 10_000
 MOST_TOLD = 5
@@ -64,10 +65,11 @@ def problem_of(request: ModelRequest, completion: Completion) -> str | None:
 def problem_with(schema: Json, value: Any) -> str | None:
     """Paths are dotted, `$` is the value itself."""
     _count.references = 0
+    checking.begin()
     try:
         errors = _validator(orjson.dumps(schema)).iter_errors(value)
         told = [f"{_path(error)}: {error.message[:200]}" for error, _ in zip(errors, range(MOST_TOLD), strict=False)]
-    except _TooManyReferences:
+    except (_TooManyReferences, checking.TooManyChecks):
         return "The answer is too large to be checked."
     except (Unresolvable, RecursionError, ArithmeticError) as error:
         return f"The answer cannot be checked: {str(error)[:200]}"
@@ -124,8 +126,7 @@ def _counted(keyword: str) -> Any:
     return check
 
 
-_Validator: Any = validators.extend(  # type: ignore[no-untyped-call] # not in the stubs
-    Draft202012Validator,
+_Validator: Any = checking.bounded(
     {
         "$ref": _counted("$ref"),
         "$dynamicRef": _counted("$dynamicRef"),

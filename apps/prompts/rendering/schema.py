@@ -9,6 +9,7 @@ from jsonschema import Draft202012Validator
 from jsonschema.exceptions import SchemaError as StockSchemaError
 from jsonschema.exceptions import ValidationError
 
+from apps.prompts.rendering import checking
 from apps.prompts.rendering.errors import SchemaError, VariablesError
 from apps.prompts.rendering.values import find_problem
 
@@ -61,6 +62,8 @@ KEYWORDS = ONE_SCHEMA | SCHEMA_LISTS | SCHEMA_MAPS | ASSERTIONS | ANNOTATIONS
 DIALECT = "https://json-schema.org/draft/2020-12/schema"
 LOCAL_REFERENCE = re.compile(r"#/\$defs/([\w-]{1,100})")
 
+_Validator: Any = checking.bounded()
+
 
 def check_schema(schema: Any, names: tuple[str, ...]) -> None:
     """Raise SchemaError unless `schema` describes an object whose properties are variables of the template.
@@ -108,8 +111,11 @@ def check_values(schema: Mapping[str, Any], values: Mapping[str, Any]) -> None:
 
 def value_problems(schema: Mapping[str, Any], value: Any, at: str) -> dict[str, str]:
     """What does not fit a checked schema: dotted path, beginning with `at`, → one reason."""
+    checking.begin()
     try:
-        errors = _first(Draft202012Validator(dict(schema)).iter_errors(value))
+        errors = _first(_Validator(dict(schema)).iter_errors(value))
+    except checking.TooManyChecks:
+        return {at: "The value is too large to be checked against this schema."}
     except (ArithmeticError, RecursionError) as failure:
         return {at: f"Cannot be checked: {failure}"[:200]}
     details: dict[str, str] = {}
