@@ -18,7 +18,15 @@ from apps.workflows.models import RunStatus, StepStatus, WorkflowRun, WorkflowSt
 from everquant.api.errors import BadRequest, Conflict
 from tests.executions.conftest import make_model  # noqa: F401 (a fixture)
 from tests.upstream import Behaviour
-from tests.workflows.conftest import blocked_session, definition, event_types, forget_checkpoints, states, template
+from tests.workflows.conftest import (
+    blocked_session,
+    definition,
+    event_types,
+    forget_checkpoints,
+    states,
+    template,
+    transform,
+)
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -329,3 +337,42 @@ def test_a_fork_takes_over_only_what_both_versions_come_to_in_the_same_way(make_
     reused = {step.path for step in run.steps.filter(is_reused=True)}
     assert reused == {"first", "second"}
     assert run.steps.get(path="both").output == {"first": "first", "second": "second"}
+
+
+def test_what_ended_in_a_body_is_not_done_again_when_the_database_is_away_for_a_moment(make_version, start, work):
+    body = {"nodes": [transform("large", "inputs.text")], "edges": []}
+    config = {"body": body, "max_iterations": 3, "until": "iteration == 1 && size(nodes.large.output) > 0"}
+    run = start(make_version(definition([{"id": "loop", "kind": "loop", "config": config}])), {"text": "x" * 100_000})
+    read = []
+
+    def away(execute, sql, params, many, context):
+        if sql.startswith("SELECT output::text") and params[1] == "loop[1].large":
+            read.append(params)
+            if len(read) == 1:
+                raise OperationalError("the connection is lost")
+        return execute(sql, params, many, context)
+
+    with connection.execute_wrapper(away):
+        run = work(run)
+    assert len(read) > 1
+    assert (run.status, run.node_count) == ("succeeded", 3)
+    ended = run.events.filter(type="node.succeeded").values_list("data", flat=True)
+    assert sorted(event["path"] for event in ended) == ["loop", "loop[0].large", "loop[1].large"]
+
+
+def test_a_node_that_kills_its_workers_is_given_up(make_version, start, work, model, upstream):
+    run = start(make_version(definition([llm("deadly", on_error="branch"), template("after")],
+                                        [("deadly", "error", "after")])))  # fmt: skip
+    for _ in range(6):
+        killed = queue.take()
+        steps.record(
+            killed,
+            steps.Step(path="deadly", node_id="deadly", kind="llm", attempt=1, status=StepStatus.RUNNING,
+                       event="node.started", started_at=timezone.now()),
+        )  # fmt: skip
+        expire(run)
+    asked = upstream.request_count
+    run = work(run)
+    assert (run.status, states(run)) == ("succeeded", {"deadly": "failed", "after": "succeeded"})
+    assert run.steps.get(path="deadly").error_code == "INTERRUPTED"
+    assert upstream.request_count == asked

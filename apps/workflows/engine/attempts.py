@@ -15,7 +15,7 @@ from apps.workflows.definition.values import ValueProblem
 from apps.workflows.engine import containers
 from apps.workflows.engine.events import Event
 from apps.workflows.engine.frames import WAITING, Failure, Frame
-from apps.workflows.engine.steps import Recorded, State, Step, in_state, record
+from apps.workflows.engine.steps import Recorded, State, Step, in_state, record, times_begun
 from apps.workflows.engine.walk import Halt
 from apps.workflows.models import StepStatus
 from apps.workflows.nodes.base import (
@@ -67,6 +67,9 @@ def attempt(
 ) -> State | None:
     """The node's state once it has ended or waits; None when the walk was halted or the graph has failed."""
     attempts = _attempts(recorded)
+    if recorded is not None and recorded.status == StepStatus.RUNNING and not isinstance(kind, ContainerKind):
+        # Cut off with its worker, which left no row to count: this attempt was begun more often than once.
+        attempts.interruptions += times_begun(frame.run.id, frame.path(node.id)) - recorded.attempt + 1
     while not frame.is_stopped:
         refused = _refusal(frame, kind)
         if refused is not None:
@@ -119,6 +122,9 @@ def _once(
         "attempt": attempts.number,
         "started_at": started_at,
     }
+    if attempts.interruptions > MOST_INTERRUPTIONS:
+        failure = NodeFailure(INTERRUPTED, f"The attempt was cut off {attempts.interruptions} times.")
+        return _failed(frame, node, failure, attempts, base)
     if not kind.is_instant and not attempts.is_going_on:
         frame.walk.totals = record(frame.run, Step(status=StepStatus.RUNNING, event="node.started", **base))
     try:

@@ -162,6 +162,17 @@ def history(run: WorkflowRun) -> dict[str, Recorded]:
     return found
 
 
+def times_begun(run_id: UUID, path: str) -> int:
+    """How often attempts at a node were begun, those made again after a worker's sudden end included."""
+    with connection.cursor() as cursor:
+        cursor.execute(
+            "SELECT count(*) FROM workflows_runevent WHERE run_id = %s AND type = 'node.started' "
+            "AND data ->> 'path' = %s",
+            [run_id, path],
+        )
+        return int(cursor.fetchone()[0])
+
+
 def skipped() -> State:
     return {"status": "skipped", "handle": "", "output": None, "error": None}
 

@@ -5,6 +5,7 @@ it is ready, else it is skipped: dead branches are walked to their end, so joins
 """
 
 from collections.abc import Mapping
+from itertools import count
 from typing import Any
 
 import structlog
@@ -13,7 +14,7 @@ from django.utils import timezone
 from apps.workflows.definition.model import ERROR, Edge, Node
 from apps.workflows.engine.attempts import attempt
 from apps.workflows.engine.frames import WAITING, Failure, Frame
-from apps.workflows.engine.steps import ENDED, LeaseLost, State, Step, record, skipped
+from apps.workflows.engine.steps import ENDED, LeaseLost, State, Step, history, record, skipped
 from apps.workflows.engine.walk import Halt
 from apps.workflows.models import StepStatus
 from apps.workflows.nodes.base import Incoming
@@ -39,7 +40,7 @@ def visit(frame: Frame, node: Node, states: Mapping[str, State]) -> State | None
     if any(source is None or source["status"] == WAITING for source in sources):
         return None
     try:
-        return patiently(lambda: _visit(frame, node, states), run_id=str(frame.run.id))
+        return _visit_patiently(frame, node, states)
     except LeaseLost:
         frame.walk.halt(Halt.LOST)
     except DATABASE_AWAY:
@@ -50,6 +51,18 @@ def visit(frame: Frame, node: Node, states: Mapping[str, State]) -> State | None
     finally:
         release_connection()
     return None
+
+
+def _visit_patiently(frame: Frame, node: Node, states: Mapping[str, State]) -> State | None:
+    """Made again while the database is away, from what has been recorded until then: of a body, too."""
+    visits = count()
+
+    def once() -> State | None:
+        if next(visits):
+            frame.walk.recorded = history(frame.run)
+        return _visit(frame, node, states)
+
+    return patiently(once, run_id=str(frame.run.id))
 
 
 def _visit(frame: Frame, node: Node, states: Mapping[str, State]) -> State | None:
