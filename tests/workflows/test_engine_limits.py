@@ -1,10 +1,13 @@
 """What many nodes at once may not take away from each other, and from their worker."""
 
 import time
+from contextlib import ExitStack
 
 import pytest
 from django.db import connection
 
+from apps.workflows.definition.parsing import parse
+from apps.workflows.engine.walk import MOST_MAP_THREADS, Walk
 from tests.executions.conftest import make_model  # noqa: F401 (a fixture)
 from tests.upstream import Behaviour
 from tests.workflows.conftest import definition, template, transform
@@ -52,3 +55,13 @@ def test_a_map_that_bears_failing_items_does_not_hide_that_the_run_came_to_its_l
     each = {"id": "each", "kind": "map", "config": config, "on_error": "default", "default_output": {"items": []}}
     run = run_of(definition([each], settings={"max_node_executions": 7}))
     assert (run.status, run.error_code) == ("failed", "NODE_LIMIT")
+
+
+def test_maps_in_maps_share_the_threads_of_their_run(make_version, start):
+    said = definition([template("one")])
+    walk = Walk(start(make_version(said)), parse(said), {})
+    with ExitStack() as maps:
+        given = [maps.enter_context(walk.threads(64)) for _ in range(70)]
+    assert (given[0], sum(given)) == (64, MOST_MAP_THREADS)
+    with walk.threads(64) as again:
+        assert again == 64

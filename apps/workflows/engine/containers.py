@@ -2,7 +2,7 @@
 
 import contextvars
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import datetime
@@ -14,6 +14,7 @@ from apps.workflows.definition.model import Body
 from apps.workflows.definition.values import ValueProblem, resolve
 from apps.workflows.engine.frames import WAITING, Failure, Frame, definition_of
 from apps.workflows.engine.steps import State
+from apps.workflows.engine.walk import Walk
 from apps.workflows.models import WorkflowVersion
 from apps.workflows.nodes.base import NodeCall, NodeFailure, Result, Waiting
 from apps.workflows.resolution import check_inputs
@@ -61,14 +62,11 @@ def _run_map(frame: Frame, call: NodeCall, states: Mapping[str, State]) -> Resul
             failed.append(done.failure)
         return done
 
-    passes = _in_parallel(one, len(items), config.get("max_concurrency", 4))
+    passes = _in_parallel(frame.walk, one, len(items), config.get("max_concurrency", 4))
     return _map_result(frame, call, passes, mode)
 
 
-def _in_parallel(one: Any, count: int, at_once: int) -> list[Pass]:
-    if count <= 1 or at_once == 1:
-        return [one(place) for place in range(count)]
-
+def _in_parallel(walk: Walk, one: Callable[[int], Pass], count: int, at_once: int) -> list[Pass]:
     def in_thread(place: int) -> Pass:
         # What reads an output after the last visit has a connection, which a thread would take with it to its end.
         try:
@@ -76,9 +74,12 @@ def _in_parallel(one: Any, count: int, at_once: int) -> list[Pass]:
         finally:
             release_connection()
 
-    release_connection()
-    with ThreadPoolExecutor(min(at_once, count), thread_name_prefix="workflow-map") as pool:
-        return list(pool.map(in_thread, range(count)))
+    with walk.threads(min(at_once, count)) as threads:
+        if threads <= 1:
+            return [one(place) for place in range(count)]
+        release_connection()
+        with ThreadPoolExecutor(threads, thread_name_prefix="workflow-map") as pool:
+            return list(pool.map(in_thread, range(count)))
 
 
 def _map_result(frame: Frame, call: NodeCall, passes: Sequence[Pass], mode: str) -> Result | None:

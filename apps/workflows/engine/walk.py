@@ -18,6 +18,8 @@ from apps.workflows.models import WorkflowRun
 from everquant.db import release_connection
 
 _ENTER_POLL_S = 0.25
+# Of one walk, for all its maps: those in maps would multiply.
+MOST_MAP_THREADS = 256
 # Held from taking pieces of answers until they are stored, so that none of them comes after its node's end.
 DELTAS = threading.RLock()
 
@@ -52,6 +54,7 @@ class Walk:
         self._calls: set[Cancellation] = set()
         self._places = threading.BoundedSemaphore(self.settings.max_concurrency)
         self._deltas: dict[tuple[str, int], list[str]] = {}
+        self._threads_left = MOST_MAP_THREADS
 
     @property
     def is_halted(self) -> bool:
@@ -99,6 +102,18 @@ class Walk:
             yield not self.is_halted
         finally:
             self._places.release()
+
+    @contextmanager
+    def threads(self, wanted: int) -> Iterator[int]:
+        """How many threads a map may begin: those it wants, as far as they are left."""
+        with self._lock:
+            given = min(wanted, self._threads_left)
+            self._threads_left -= given
+        try:
+            yield given
+        finally:
+            with self._lock:
+                self._threads_left += given
 
     @contextmanager
     def call(self) -> Iterator[Cancellation]:
