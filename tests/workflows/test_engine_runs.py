@@ -376,3 +376,42 @@ def test_a_node_that_kills_its_workers_is_given_up(make_version, start, work, mo
     assert (run.status, states(run)) == ("succeeded", {"deadly": "failed", "after": "succeeded"})
     assert run.steps.get(path="deadly").error_code == "INTERRUPTED"
     assert upstream.request_count == asked
+
+
+LARGE = transform("large", "inputs.text")
+NOT_MUCH = {"type": "object", "properties": {"text": {"type": "string"}}}
+TIMES = 30
+
+
+@pytest.mark.parametrize(
+    ("nodes", "edges", "outputs", "path"),
+    [
+        ([LARGE], [], {f"o{n}": {"$ref": "nodes.large.output"} for n in range(TIMES)}, "outputs.o"),
+        (
+            [
+                LARGE,
+                {
+                    "id": "each",
+                    "kind": "map",
+                    "config": {
+                        "items": list(range(TIMES)),
+                        "body": {
+                            "nodes": [template("one", "x")],
+                            "edges": [],
+                            "output": {"$ref": "nodes.large.output"},
+                        },
+                    },
+                },
+            ],
+            [("large", "each")],
+            {},
+            "each",
+        ),
+    ],
+    ids=["outputs", "map"],
+)
+def test_what_is_gathered_of_many_results_is_bounded(make_version, start, work, nodes, edges, outputs, path):
+    version = make_version(definition(nodes, edges, inputs=NOT_MUCH, outputs=outputs))
+    run = work(start(version, {"text": "x" * 900_000}))
+    assert (run.status, run.error_code) == ("failed", "VALUE_TOO_LARGE")
+    assert run.error_path.startswith(path)

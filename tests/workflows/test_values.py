@@ -338,6 +338,7 @@ def test_queries(expression, expected):
         ("nope(@)", {"INVALID_EXPRESSION"}),
         ("abs(inputs.word)", {"INVALID_EXPRESSION"}),
         ("to_number('nan')", {"INVALID_EXPRESSION"}),
+        ("to_number('99999999999999999999')", {"INVALID_EXPRESSION"}),
         ('`"\\u0000"`', {"INVALID_EXPRESSION"}),
         ("inputs.list[::0]", {"INVALID_EXPRESSION"}),
         ("a" * 1001, {"EXPRESSION_TOO_LARGE"}),

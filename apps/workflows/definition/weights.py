@@ -3,6 +3,8 @@
 from collections.abc import Mapping
 from typing import Any
 
+import orjson
+
 Json = Any
 
 MAX_SIZE = 5_000_000
@@ -22,6 +24,21 @@ class ValueProblem(Exception):
         self.code = code
         self.message = message
         self.pointer = pointer
+
+
+class Room:
+    """For what is gathered of many results, each of which may be as large as a value: MAX_BYTES of JSON in all."""
+
+    MAX_BYTES = 20_000_000
+
+    def __init__(self) -> None:
+        self._taken: list[int] = []
+
+    def take(self, value: Json) -> None:
+        """Raises ValueProblem VALUE_TOO_LARGE."""
+        self._taken.append(len(orjson.dumps(value, default=str)))
+        if sum(self._taken) > self.MAX_BYTES:
+            raise ValueProblem("VALUE_TOO_LARGE", f"All of it comes to more than {self.MAX_BYTES} bytes of JSON.")
 
 
 class Weights:

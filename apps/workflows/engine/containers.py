@@ -12,6 +12,7 @@ from uuid import UUID
 from apps.workflows.definition.expressions import is_true
 from apps.workflows.definition.model import Body
 from apps.workflows.definition.values import ValueProblem, resolve
+from apps.workflows.definition.weights import Room
 from apps.workflows.engine.frames import WAITING, Failure, Frame, definition_of
 from apps.workflows.engine.steps import State
 from apps.workflows.engine.walk import Walk
@@ -53,17 +54,27 @@ def _run_map(frame: Frame, call: NodeCall, states: Mapping[str, State]) -> Resul
     mode = config.get("on_item_error", "fail")
     around = frame.around(states)
     failed: list[Failure] = []
+    room = Room()
 
     def one(place: int) -> Pass:
         if call.seconds_left() <= 0 or frame.is_stopped or (failed and mode == "fail"):
             return Pass(is_halted=True)
         done = _pass(frame, call, f"{call.path}[{place}].", {"item": items[place], "index": place}, around)
+        done = _with_room(done, room, f"{call.path}[{place}].output")
         if done.failure is not None:
             failed.append(done.failure)
         return done
 
     passes = _in_parallel(frame.walk, one, len(items), config.get("max_concurrency", 4))
     return _map_result(frame, call, passes, mode)
+
+
+def _with_room(done: Pass, room: Room, path: str) -> Pass:
+    try:
+        room.take(done.output)
+    except ValueProblem as problem:
+        return Pass(failure=Failure(path, problem.code, problem.message))
+    return done
 
 
 def _in_parallel(walk: Walk, one: Callable[[int], Pass], count: int, at_once: int) -> list[Pass]:
@@ -161,7 +172,12 @@ def _run_subworkflow(frame: Frame, call: NodeCall, states: Mapping[str, State]) 
 
 
 def _outputs(outputs: Mapping[str, Json], scope_of: Any) -> Json:
-    return {name: resolve(value, scope_of(value)) for name, value in outputs.items()}
+    found: dict[str, Json] = {}
+    room = Room()
+    for name, value in outputs.items():
+        found[name] = resolve(value, scope_of(value))
+        room.take(found[name])
+    return found
 
 
 def _pass(frame: Frame, call: NodeCall, prefix: str, roots: Mapping[str, Json], around: Mapping[str, State]) -> Pass:

@@ -10,6 +10,7 @@ from langgraph.runtime import RunControl
 
 from apps.workflows.definition.model import Definition
 from apps.workflows.definition.values import ValueProblem, resolve
+from apps.workflows.definition.weights import Room
 from apps.workflows.engine import ending, queue
 from apps.workflows.engine.checkpoints import RunSaver
 from apps.workflows.engine.compiler import walk_graph
@@ -132,9 +133,11 @@ def _finish_or_wait(walk: Walk, frame: Frame, definition: Definition, states: Ma
         queue.let_wait(walk.run, wake_at=earliest(waiting), active_ms=walk.active_ms)
         return
     outputs: dict[str, Any] = {}
+    room = Room()
     for name, value in definition.outputs.items():
         try:
             outputs[name] = resolve(value, frame.scope_of(value, states))
+            room.take(outputs[name])
         except ValueProblem as problem:
             _fail(walk, Failure(f"outputs.{name}", problem.code, problem.message))
             return

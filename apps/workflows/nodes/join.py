@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
 
+from apps.workflows.definition.weights import Room
 from apps.workflows.nodes import fields
 from apps.workflows.nodes.base import Incoming, NodeCall, NodeKind, Result
 
@@ -35,8 +36,16 @@ class Join(NodeKind):
         outputs = {one.edge.source: one.output for one in reversed(call.incoming) if one.is_active}
         outputs = dict(reversed(outputs.items()))
         if _mode(call.config) != FIRST:
-            return Result(outputs)
+            return Result(_with_room(outputs))
         return Result(next(iter(outputs.values()), None))
+
+
+def _with_room(outputs: dict[str, Any]) -> dict[str, Any]:
+    """Raises ValueProblem when all of them are too much for one output."""
+    room = Room()
+    for output in outputs.values():
+        room.take(output)
+    return outputs
 
 
 def _mode(config: Mapping[str, Any]) -> str:

@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from functools import lru_cache
 from typing import Any
 
+import orjson
 from jmespath.exceptions import JMESPathError
 from jmespath.functions import Functions
 from jmespath.parser import Parser
@@ -38,6 +39,10 @@ def search(expression: str, data: Json) -> Json:
     problem = find_problem(found)
     if problem is not None:
         raise ValueProblem("INVALID_EXPRESSION", f"The result is not JSON: {problem[1]}")
+    try:
+        orjson.dumps(found)
+    except orjson.JSONEncodeError as error:
+        raise ValueProblem("INVALID_EXPRESSION", "Whole numbers have 64 bits at most.") from error
     return found
 
 
