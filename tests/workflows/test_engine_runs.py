@@ -415,3 +415,19 @@ def test_what_is_gathered_of_many_results_is_bounded(make_version, start, work, 
     run = work(start(version, {"text": "x" * 900_000}))
     assert (run.status, run.error_code) == ("failed", "VALUE_TOO_LARGE")
     assert run.error_path.startswith(path)
+
+
+def test_states_are_the_same_after_a_wait_whatever_handles_and_outputs_are_called(make_version, start, work):
+    route = {"id": "route", "kind": "condition", "config": {"cases": [{"handle": "error", "expr": "true"}],
+                                                            "default": "fine"}}  # fmt: skip
+    pause = {"id": "pause", "kind": "delay", "config": {"seconds": 3600}}
+    said = {"route": {"$ref": "nodes.route.output"}, "echo": {"$ref": "nodes.echo.output"}}
+    nodes = [transform("echo", "inputs.given"), route, pause, template("after", "{{nodes.route.output}}")]
+    edges = [("echo", "route"), ("route", "error", "pause"), ("pause", "after")]
+    run = work(start(make_version(definition(nodes, edges, outputs=said)), {"given": {"$stored": "after"}}))
+    assert run.status == "waiting"
+    forget_checkpoints(run)
+    WorkflowStep.objects.filter(path="pause").update(started_at=timezone.now() - timedelta(hours=1))
+    queue.wake_due(timezone.now() + timedelta(hours=1))
+    run = work(run)
+    assert (run.status, run.outputs) == ("succeeded", {"route": "error", "echo": {"$stored": "after"}})

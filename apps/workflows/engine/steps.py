@@ -14,6 +14,7 @@ from uuid import UUID
 import orjson
 from django.db import connection
 
+from apps.workflows.definition.model import ERROR
 from apps.workflows.engine.events import Event, in_order
 from apps.workflows.models import StepStatus, WorkflowRun
 from apps.workflows.nodes.base import Usage
@@ -150,10 +151,10 @@ def history(run: WorkflowRun) -> dict[str, Recorded]:
         if status == StepStatus.SKIPPED:
             state = skipped()
         elif handle and status in {StepStatus.SUCCEEDED, StepStatus.FAILED}:
-            value = {STORED: path} if has_output and output is None else orjson.loads(output or "null")
+            value = {STORED: path} if has_output and output is None else in_state(path, orjson.loads(output or "null"))
             error = {"code": code, "message": message} if code else None
             state = {
-                "status": "error" if handle == "error" else "ok",
+                "status": "error" if handle == ERROR and status == StepStatus.FAILED else "ok",
                 "handle": handle,
                 "output": value,
                 "error": error,
@@ -190,8 +191,10 @@ def stored_output(run_id: UUID, path: str) -> Json:
 
 
 def in_state(path: str, output: Json) -> Json:
-    """The output itself, or a reference to its step when it is large."""
-    return {STORED: path} if output is not None and len(orjson.dumps(output)) > INLINE_BYTES else output
+    """The output itself, or a reference to its step when it is large, or looks like one."""
+    if output is None:
+        return None
+    return {STORED: path} if is_stored(output) or len(orjson.dumps(output)) > INLINE_BYTES else output
 
 
 def is_stored(output: Json) -> bool:
