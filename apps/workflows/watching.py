@@ -1,5 +1,6 @@
 """What comes of runs that workers are at, for those who read it here: their stored events, and their end."""
 
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import datetime
@@ -14,6 +15,8 @@ from everquant.api.watching import Ended, Watch, Watches
 
 # Of one run, at each look: a long log is sent in several.
 MOST_EVENTS = 1000
+# A run may wait for months: its readers come back with their Last-Event-ID, and their right to read is looked at anew.
+LONGEST_S = 900.0
 _ALL_SEEN = 2**31 - 1
 _STATES = "SELECT id, status FROM workflows_workflowrun WHERE id = ANY(%s)"
 _EVENTS = (
@@ -75,11 +78,14 @@ def wait_for_end(run_id: UUID, seconds: float) -> bool:
         WATCHES.close(watch)
 
 
-def events_of(watch: Watch) -> Iterator[bytes]:
-    """The run's events as they are streamed; a comment when nothing comes for a while."""
+def events_of(watch: Watch, longest_s: float = LONGEST_S) -> Iterator[bytes]:
+    """The run's events as they are streamed; a comment when nothing comes for a while. Ends after `longest_s` too."""
+    ends_at = time.monotonic() + longest_s
     for news in watch.news(HEARTBEAT_S):
         if news is None:
             yield HEARTBEAT
         elif isinstance(news, Event):
             said = {"run_id": watch.id, "created_at": news.created_at, **orjson.loads(news.data)}
             yield encode_event(news.number, news.type, said)
+        if time.monotonic() >= ends_at:
+            return

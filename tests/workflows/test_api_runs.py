@@ -310,3 +310,10 @@ def test_who_may_watch_and_how(execute, hello, editor, outsider, settings):
         assert editor.client.get(path + query, headers=headers).status_code == 400
     settings.WEB_WAITING_SLOTS = 0
     assert editor.client.get(path).status_code == 503
+
+
+def test_a_stream_does_not_last_as_long_as_a_run_that_waits(execute, hello, nobody_reads_on):
+    watch = watching.open_watch(execute(hello)["id"], 0)
+    told = parse(b"".join(watching.events_of(watch, longest_s=0)))
+    watching.WATCHES.close(watch)
+    assert [event[1] for event in told] == ["run.queued"]
