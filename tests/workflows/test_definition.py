@@ -478,3 +478,12 @@ def test_nothing_breaks_out_of_a_diagram(name):
 
 def test_words_of_mermaid_are_no_names_in_a_diagram():
     assert "  n_end[" in mermaid(parse(definition([template("end")])))
+
+
+def test_long_keys_multiply_nothing():
+    few, many = ({"k" * 100_000: {f"a{n}": 1 for n in range(count)}} for count in (1, 3_000))
+    before, after = (definition([template("a", on_error="default", default_output=one)]) for one in (few, many))
+    (changed,) = diff(before, after)["nodes"]["changed"]
+    assert sum(len(change["pointer"]) for change in changed["changes"]) < 200_000
+    found = problems(definition([{"id": "a", "kind": "transform", "config": {"expression": "@", "input": many}}]))
+    assert [problem.code for problem in found] == ["VALUE_TOO_LARGE"]

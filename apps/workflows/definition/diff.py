@@ -8,6 +8,7 @@ from apps.workflows.definition.values import escape
 
 Json = Any
 
+LONGEST_POINTER = 500
 _ABSENT: Any = object()
 _PARTS = ("inputs", "settings", "outputs")
 
@@ -74,8 +75,9 @@ def _edge(edge: tuple[str, str, str]) -> dict[str, str]:
 
 
 def _changes(before: Json, after: Json, pointer: str = "") -> Iterator[dict[str, Json]]:
-    """Objects are compared key by key, all else as a whole."""
-    if isinstance(before, Mapping) and isinstance(after, Mapping):
+    """Objects are compared key by key, all else as a whole, and so is what lies under very long keys: each change says
+    where it is."""
+    if isinstance(before, Mapping) and isinstance(after, Mapping) and len(pointer) <= LONGEST_POINTER:
         for key in dict.fromkeys([*before, *after]):
             at = f"{pointer}/{escape(key)}"
             yield from _changes(before.get(key, _ABSENT), after.get(key, _ABSENT), at)

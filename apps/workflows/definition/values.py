@@ -17,6 +17,7 @@ from apps.workflows.definition.weights import MAX_DEPTH, MAX_SIZE, ValueProblem,
 Json = Any
 
 MAX_PATH = 500
+MAX_KEY = 1_000
 ROOTS = frozenset({"inputs", "nodes", "run", "item", "index", "iteration", "last"})
 
 _PATH = re.compile(r"[^\W\d]\w*(?:\.[\w-]+)*", re.ASCII)
@@ -178,6 +179,9 @@ def _references(value: Json, pointer: str, depth: int) -> Iterator[Reference | V
     elif isinstance(value, Mapping | list):
         parts = value.items() if isinstance(value, Mapping) else enumerate(value)
         for key, part in parts:
+            if isinstance(key, str) and len(key) > MAX_KEY:
+                yield ValueProblem("VALUE_TOO_LARGE", f"A key is longer than {MAX_KEY} characters.", pointer)
+                return
             yield from _references(part, f"{pointer}/{escape(str(key))}", depth + 1)
 
 
