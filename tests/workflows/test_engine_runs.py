@@ -431,3 +431,21 @@ def test_states_are_the_same_after_a_wait_whatever_handles_and_outputs_are_calle
     queue.wake_due(timezone.now() + timedelta(hours=1))
     run = work(run)
     assert (run.status, run.outputs) == ("succeeded", {"route": "error", "echo": {"$stored": "after"}})
+
+
+def test_a_record_whose_answer_was_lost_with_the_connection_counts_once(make_version, start, work):
+    lost = []
+
+    def lose(execute, sql, params, many, context):
+        answer = execute(sql, params, many, context)
+        if not lost and isinstance(params, dict) and params.get("status") == StepStatus.SUCCEEDED:
+            lost.append(params["path"])
+            raise OperationalError("the connection is lost")
+        return answer
+
+    run = start(make_version(CHAIN))
+    with connection.execute_wrapper(lose):
+        run = work(run)
+    assert lost == ["first"]
+    assert (run.status, run.node_count) == ("succeeded", 2)
+    assert event_types(run) == ["run.queued", "run.started", "node.succeeded", "node.succeeded", "run.succeeded"]

@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from decimal import Decimal
+from itertools import count
 from typing import Any
 from uuid import UUID
 
@@ -56,6 +57,13 @@ event AS (
     FROM run, jsonb_to_recordset(%(events)s::jsonb) AS told(type text, data json, place integer)
 )
 SELECT node_count, cost_usd FROM run
+"""
+# Whether a record that nobody has answered was made all the same.
+_RECORDED = """
+SELECT run.node_count, run.cost_usd
+FROM workflows_workflowrun run JOIN workflows_workflowstep step ON step.run_id = run.id
+WHERE run.id = %(run_id)s AND run.fence = %(fence)s AND run.status = 'running' AND step.path = %(path)s
+AND step.attempt = %(attempt)s AND step.status = %(status)s AND step.finished_at = %(finished_at)s::timestamptz
 """
 _HISTORY = """
 SELECT DISTINCT ON (path) path, attempt, status, handle, error_code, error_message,
@@ -128,11 +136,16 @@ def record(run: WorkflowRun, step: Step, before: Sequence[Event] = ()) -> Totals
         "event_count": len(told), "events": in_order(told),
     }  # fmt: skip
 
+    tries = count()
+
     def write() -> Totals | None:
         with connection.cursor() as cursor:
-            cursor.execute(_RECORD, values)
-            row = cursor.fetchone()
-        return Totals(*row) if row else None
+            for statement in (_RECORDED, _RECORD) if next(tries) else (_RECORD,):
+                cursor.execute(statement, values)
+                row = cursor.fetchone()
+                if row:
+                    return Totals(*row)
+        return None
 
     totals = patiently(write, run_id=str(run.id))
     if totals is None:
