@@ -356,3 +356,10 @@ def test_a_key_that_may_not_run_workflows_makes_nothing_that_runs_them(editor, k
     assert client.patch(own, {"name": "Slyer"}, HTTP_IF_MATCH="*").status_code == 403
     if kind == "triggers":
         assert client.post(f"{own}/rotate-secret", {}, HTTP_IF_MATCH="*").status_code == 403
+
+
+def test_a_small_call_does_not_make_inputs_larger_than_an_execute_takes(create):
+    made = create(inputs={"ticket": "{{payload.text}}" * 10})
+    refused = call(made, {"text": "x" * 120_000})
+    assert refused.status_code == 400
+    assert "1048576 bytes" in refused.json()["error"]["details"]["inputs"]

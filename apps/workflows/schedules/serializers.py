@@ -9,6 +9,7 @@ from rest_framework import serializers
 from apps.prompts.models import LABEL_LENGTH, LABEL_PATTERN, is_label
 from apps.workflows.models import Missed, Overlap, WorkflowSchedule
 from apps.workflows.models.starters import CRON_LENGTH, TIMEZONE_LENGTH
+from apps.workflows.run_serializers import MAX_INPUT_BYTES, SizedObjectField
 from apps.workflows.schedules.times import CRON_PATTERN, check_cron, time_zones, times_after
 from everquant.api.serializers import JSONObjectField, StrictBooleanField, StrictCharField, StrictSerializer
 
@@ -61,7 +62,11 @@ class ScheduleInputSerializer(StrictSerializer):
     name = StrictCharField(max_length=200)
     cron = CronField(max_length=CRON_LENGTH)
     timezone = TimeZoneField(max_length=TIMEZONE_LENGTH, default="UTC")
-    inputs = ObjectField(default=dict, help_text="As those of an execute; held against the workflow now and at start.")
+    inputs = SizedObjectField(
+        max_bytes=MAX_INPUT_BYTES,
+        default=dict,
+        help_text="As those of an execute; held against the workflow now and at start.",
+    )
     label = LabelField(default="")  # type: ignore[assignment] # a name
     overlap = serializers.ChoiceField(
         Overlap.choices, default=Overlap.SKIP, help_text="When the schedule's run before has not ended."

@@ -4,6 +4,8 @@ from collections.abc import Mapping
 from typing import Any
 
 from apps.workflows.definition.values import Scope, ValueProblem, check_size, references, resolve
+from apps.workflows.run_serializers import MAX_INPUT_BYTES
+from everquant.api.envelope import dumps
 from everquant.api.errors import BadRequest
 
 Json = Any
@@ -41,6 +43,8 @@ def inputs_of(mapping: Mapping[str, Json] | None, payload: Json) -> dict[str, Js
         check_size(inputs)
     except ValueProblem as problem:
         details["inputs"] = str(problem)
+    if not details and len(dumps(inputs)) > MAX_INPUT_BYTES:
+        details["inputs"] = f"At most {MAX_INPUT_BYTES} bytes of JSON."
     if details:
         raise BadRequest("The inputs cannot be made of the payload.", details=details)
     return inputs

@@ -7,13 +7,15 @@ from drf_spectacular.utils import extend_schema_field
 from rest_framework import serializers
 
 from apps.workflows.models import WorkflowTrigger
+from apps.workflows.run_serializers import MAX_INPUT_BYTES, SizedObjectField
 from apps.workflows.schedules.serializers import LabelField, ObjectField
 from everquant.api.serializers import StrictBooleanField, StrictCharField, StrictSerializer
 
 
 class TriggerInputSerializer(StrictSerializer):
     name = StrictCharField(max_length=200)
-    inputs = ObjectField(
+    inputs = SizedObjectField(
+        max_bytes=MAX_INPUT_BYTES,
         default=None,
         allow_null=True,
         help_text="Input → value over the root `payload`, as `{{payload.issue.title}}`; null takes the body as it is.",
