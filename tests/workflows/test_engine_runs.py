@@ -449,3 +449,19 @@ def test_a_record_whose_answer_was_lost_with_the_connection_counts_once(make_ver
     assert lost == ["first"]
     assert (run.status, run.node_count) == ("succeeded", 2)
     assert event_types(run) == ["run.queued", "run.started", "node.succeeded", "node.succeeded", "run.succeeded"]
+
+
+def test_what_items_of_a_map_gave_before_a_wait_is_read_when_it_is_needed(make_version, start, work):
+    pause = {"id": "pause", "kind": "delay", "config": {"seconds": 3600}}
+    body = {"nodes": [transform("long", "inputs.text"), pause], "edges": [{"from": "long", "to": "pause"}],
+            "output": {"$ref": "nodes.long.output"}}  # fmt: skip
+    each = {"id": "each", "kind": "map", "config": {"items": [1, 2], "body": body}}
+    said = definition([each], outputs={"all": {"$ref": "nodes.each.output.items"}})
+    run = work(start(make_version(said), {"text": "x" * 10_000}))
+    assert run.status == "waiting"
+    assert steps.history(run)["each[1].long"].state["output"] == {"$stored": "each[1].long"}
+    WorkflowStep.objects.filter(node_id="pause").update(started_at=timezone.now() - timedelta(hours=1))
+    queue.wake_due(timezone.now() + timedelta(hours=1))
+    run = work(run)
+    assert (run.status, run.outputs) == ("succeeded", {"all": ["x" * 10_000] * 2})
+    assert run.node_count == 5

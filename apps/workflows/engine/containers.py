@@ -4,7 +4,7 @@ import contextvars
 import time
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any
 from uuid import UUID
@@ -63,7 +63,8 @@ def _run_map(frame: Frame, call: NodeCall, states: Mapping[str, State]) -> Resul
         done = _with_room(done, room, f"{call.path}[{place}].output")
         if done.failure is not None:
             failed.append(done.failure)
-        return done
+        # Of thousands of items only what they gave is kept.
+        return replace(done, states=None)
 
     passes = _in_parallel(frame.walk, one, len(items), config.get("max_concurrency", 4))
     return _map_result(frame, call, passes, mode)

@@ -26,6 +26,8 @@ State = dict[str, Json]
 
 # What is larger stays in its step's row; the state refers to it.
 INLINE_BYTES = 64 * 1024
+# Of those in bodies, when they are read again: there may be thousands of them, and most are not needed any more.
+INNER_BYTES = 2 * 1024
 EVENT_BYTES = 8 * 1024
 STORED = "$stored"
 ENDED = ("ok", "error", "skipped")
@@ -67,7 +69,8 @@ AND step.attempt = %(attempt)s AND step.status = %(status)s AND step.finished_at
 """
 _HISTORY = """
 SELECT DISTINCT ON (path) path, attempt, status, handle, error_code, error_message,
-    CASE WHEN octet_length(output::text) <= %(inline)s THEN output::text END, output IS NOT NULL,
+    CASE WHEN octet_length(output::text) <= CASE WHEN path ~ '[.[]' THEN %(inner)s ELSE %(inline)s END
+        THEN output::text END, output IS NOT NULL,
     min(started_at) OVER (PARTITION BY path),
     count(*) FILTER (WHERE status = 'failed') OVER (PARTITION BY path),
     count(*) FILTER (WHERE status = 'interrupted') OVER (PARTITION BY path)
@@ -156,7 +159,7 @@ def record(run: WorkflowRun, step: Step, before: Sequence[Event] = ()) -> Totals
 def history(run: WorkflowRun) -> dict[str, Recorded]:
     """By path, what was recorded of the run before; large outputs as references."""
     with connection.cursor() as cursor:
-        cursor.execute(_HISTORY, {"run_id": run.id, "inline": INLINE_BYTES})
+        cursor.execute(_HISTORY, {"run_id": run.id, "inline": INLINE_BYTES, "inner": INNER_BYTES})
         rows = cursor.fetchall()
     found = {}
     for path, attempt, status, handle, code, message, output, has_output, first, failures, interruptions in rows:
