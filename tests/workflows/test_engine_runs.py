@@ -465,3 +465,20 @@ def test_what_items_of_a_map_gave_before_a_wait_is_read_when_it_is_needed(make_v
     run = work(run)
     assert (run.status, run.outputs) == ("succeeded", {"all": ["x" * 10_000] * 2})
     assert run.node_count == 5
+
+
+def test_pieces_of_an_answer_outlast_a_lost_connection(make_version, start, work, model, upstream):
+    upstream.answer_always(Behaviour(words=[f"word{number} " for number in range(10)], interval_s=0.12))
+    run = start(make_version(definition([llm("ask")])))
+    with ThreadPoolExecutor(1) as pool:
+        working = pool.submit(_work_at_next)
+        deadline = time.monotonic() + 10
+        while not run.events.filter(type="node.started").exists():
+            assert time.monotonic() < deadline
+            time.sleep(0.02)
+        with transaction.atomic(), connection.cursor() as cursor:
+            WorkflowRun.objects.select_for_update().get(id=run.id)
+            cursor.execute("SELECT pg_terminate_backend(%s)", [blocked_session()])
+        working.result(10)
+    pieces = run.events.filter(type="node.delta").order_by("number").values_list("data", flat=True)
+    assert "".join(piece["text"] for piece in pieces) == run.steps.get(path="ask").output

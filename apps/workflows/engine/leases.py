@@ -75,8 +75,7 @@ class _Keeper:
                 walk.halt(Halt.DRAINING, with_calls=False)
 
     def _write(self, walks: list[Walk]) -> None:
-        with DELTAS:
-            events.append_to_many([(walk.run, told) for walk in walks if (told := walk.take_deltas())])
+        _store_deltas(walks)
         now = time.monotonic()
         if now >= self._renewed_at + settings.LEASE_RENEW_S:
             self._renew(walks)
@@ -99,6 +98,17 @@ class _Keeper:
         for walk in walks:
             if walk.run.id not in renewed and walk in open_now:
                 walk.halt(Halt.LOST)
+
+
+def _store_deltas(walks: list[Walk]) -> None:
+    with DELTAS:
+        told = [(walk, walk.take_deltas()) for walk in walks]
+        try:
+            events.append_to_many([(walk.run, own) for walk, own in told])
+        except DATABASE_AWAY:
+            for walk, own in told:
+                walk.put_back(own)
+            raise
 
 
 _KEEPER = _Keeper()

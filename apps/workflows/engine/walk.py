@@ -2,7 +2,7 @@
 
 import threading
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from decimal import Decimal
 from enum import StrEnum
@@ -144,6 +144,12 @@ class Walk:
             ("node.delta", {"path": path, "attempt": attempt, "text": "".join(text)})
             for (path, attempt), text in pieces.items()
         ]
+
+    def put_back(self, told: Sequence[Event]) -> None:
+        """Before what has come since: it could not be stored."""
+        with self._lock:
+            for _, data in told:
+                self._deltas.setdefault((data["path"], data["attempt"]), []).insert(0, data["text"])
 
 
 class Walks:
