@@ -9,7 +9,7 @@ from everquant.health import WORKER_SILENT_FOR
 logger = structlog.get_logger(__name__)
 
 
-@app.periodic(cron="* * * * *")
+@app.periodic(cron="* * * * * */15")
 @app.task(queueing_lock="everquant.retry_stalled", pass_context=True)
 async def retry_stalled(context: JobContext, timestamp: int) -> None:
     """Queue again what a worker had begun that has not given a sign of life for a minute: tasks are idempotent."""

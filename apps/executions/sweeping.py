@@ -1,4 +1,4 @@
-"""What is put right every minute: nothing of it happens while every process lives."""
+"""What is put right every fifteen seconds: nothing of it happens while every process lives."""
 
 from datetime import timedelta
 from typing import Any

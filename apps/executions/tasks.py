@@ -27,7 +27,7 @@ def make_partitions(timestamp: int) -> None:
     ensure_partitions()
 
 
-@app.periodic(cron="* * * * *")
+@app.periodic(cron="* * * * * */15")
 @app.task(queueing_lock="executions.sweep", pass_context=False)
 def sweep(timestamp: int) -> None:
     sweep_up()

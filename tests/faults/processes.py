@@ -51,7 +51,7 @@ def web_killed(stack: Stack) -> str:
     assert states == {"failed INTERRUPTED": 10}, states
     again = stack.ask("POST", path, {**body, "stream": False}, Idempotency_Key="key-0")
     assert again.status_code == 503, again.text
-    return f"{lost} clients lost, ten INTERRUPTED by the minutely sweep, reservations released; a repeated key is told"
+    return f"{lost} clients lost, ten INTERRUPTED by the sweep, reservations released; a repeated key is told"
 
 
 @fault("kill -9 of a worker in the middle of a batch")
