@@ -7,8 +7,9 @@ import pytest
 from django.db import connection
 
 from apps.models.services import create_default_models
+from apps.users.models import ApiKey
 from apps.workflows.models import Workflow, WorkflowVersion
-from tests.conftest import client_for
+from tests.conftest import Client, client_for
 from tests.workflows.conftest import WORKFLOWS, definition, template
 
 pytestmark = pytest.mark.django_db
@@ -267,3 +268,13 @@ def test_an_import_that_cannot_be_published_makes_nothing(editor):
     assert Workflow.objects.count() == 0
     assert editor.client.post(f"{WORKFLOWS}/import?publish=maybe", document).status_code == 400
     assert editor.client.post(f"{WORKFLOWS}/import", document).status_code == 200
+
+
+def test_a_key_that_may_only_make_workflows_does_not_publish_by_importing(editor):
+    key = ApiKey(organization=editor.organization, user=editor.user, name="k", scopes=["workflows:create"])
+    secret = key.give_secret()
+    key.save()
+    client = Client(HTTP_AUTHORIZATION=f"Bearer {secret}", raise_request_exception=False)
+    document = {"kind": "everquant.workflow", "slug": "one", "name": "One", "definition": definition([template("a")])}
+    assert client.post(f"{WORKFLOWS}/import?publish=true", document).status_code == 403
+    assert client.post(f"{WORKFLOWS}/import", document).status_code == 200

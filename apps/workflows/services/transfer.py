@@ -28,6 +28,8 @@ def import_workflow(
     With `is_published` it is published too. A workflow that has the slug is left as it is (`skip`) or gets the
     document's definition as its draft (`version`). Raises Conflict, Forbidden, InvalidWorkflow.
     """
+    if is_published and not may_update:
+        raise Forbidden("workflows:update is needed to publish.")
     living = Workflow.objects.for_organization(organization_id).alive()
     workflow: Workflow | None = living.select_for_update(of=("self",)).filter(slug=document["slug"]).first()
     if workflow is None:
