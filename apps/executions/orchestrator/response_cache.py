@@ -5,6 +5,7 @@ asked nor what was answered in clear. Without Redis nothing is found and nothing
 """
 
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from decimal import Decimal
 
@@ -49,12 +50,15 @@ class CachedAnswer:
         return Delta(text=self.text, tool_calls=tuple(fragments))
 
 
-def find(payload: ExecutionPayload, target: Target) -> CachedAnswer | None:
-    """An answer of this model to these very messages that is not older than the question's `cache_ttl_s`."""
+def find(payload: ExecutionPayload, target: Callable[[], Target]) -> CachedAnswer | None:
+    """An answer of this model to these very messages that is not older than the question's `cache_ttl_s`.
+
+    The target is made only for a question that may be answered from here.
+    """
     if payload.cache_ttl_s is None:
         return None
     began = time.monotonic()
-    name = _name(target)
+    name = _name(target())
     try:
         kept = with_redis(lambda redis: redis.get(name))
         entry = orjson.loads(decrypt(kept)) if kept is not None else None

@@ -205,7 +205,7 @@ def _bound(prepared: Prepared, command: Command) -> Prepared:
 def hold(execution: Execution, payload: ExecutionPayload, plan: Plan, *, is_new: bool = False) -> Prepared:
     """Reserved, unless the response cache has its answer; a new one is stored with that. Raises BudgetExceeded."""
     held, model = budgeting.Hold(execution, plan), plan.candidates[0]
-    cached = response_cache.find(payload, _target(execution, held.plan, model))
+    cached = response_cache.find(payload, lambda: _target(execution, held.plan, model))
     is_queued = execution.status == Status.QUEUED
     parameters = payload.parameters if is_queued else held.plan.parameters_for(model)
     with held.reserved() if cached is None else nullcontext():
