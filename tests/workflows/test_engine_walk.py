@@ -216,3 +216,14 @@ def test_a_sub_workflow_is_run_as_a_node(make_version, run_of):
     assert states(run) == {"child": "succeeded", "child.greet": "succeeded"}
     refused = run_of(said, {"name": 3}, pins=pins)
     assert (refused.status, refused.error_code, refused.error_path) == ("failed", "INVALID_INPUTS", "child")
+
+
+def test_a_pin_to_another_organizations_version_runs_nothing_of_it(make_version, run_of, outsider):
+    theirs = make_version(
+        definition([template("secret")], outputs={"o": {"$ref": "nodes.secret.output"}}), of=outsider.organization
+    )
+    node = {"id": "child", "kind": "subworkflow", "config": {"workflow": theirs.workflow.slug, "inputs": {}}}
+    pins = {"child": {"workflow_id": str(theirs.workflow_id), "version_id": str(theirs.id), "version": 1}}
+    run = run_of(definition([node]), pins=pins)
+    assert (run.status, run.error_path) == ("failed", "child")
+    assert states(run) == {"child": "failed"}
