@@ -227,3 +227,15 @@ def test_a_pin_to_another_organizations_version_runs_nothing_of_it(make_version,
     run = run_of(definition([node]), pins=pins)
     assert (run.status, run.error_path) == ("failed", "child")
     assert states(run) == {"child": "failed"}
+
+
+def test_what_is_nested_too_deep_to_be_named_fails_the_run_and_says_so(make_version, run_of):
+    said, pins = definition([template("end")]), {}
+    for level in range(8):
+        node_id = f"{'a' * 62}_{level}"
+        version = make_version(said, pins=pins)
+        node = {"id": node_id, "kind": "subworkflow", "config": {"workflow": version.workflow.slug, "inputs": {}}}
+        pins = {node_id: {"workflow_id": str(version.workflow_id), "version_id": str(version.id), "version": 1}}
+        said = definition([node])
+    run = run_of(said, pins=pins)
+    assert (run.status, run.error_code) == ("failed", "TOO_DEEP")

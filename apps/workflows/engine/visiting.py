@@ -17,6 +17,7 @@ from apps.workflows.engine.frames import WAITING, Failure, Frame
 from apps.workflows.engine.steps import ENDED, LeaseLost, State, Step, history, record, skipped
 from apps.workflows.engine.walk import Halt
 from apps.workflows.models import StepStatus
+from apps.workflows.models.runs import PATH_LENGTH
 from apps.workflows.nodes.base import Incoming
 from apps.workflows.nodes.registry import kinds
 from everquant.db import DATABASE_AWAY, patiently, release_connection
@@ -66,7 +67,11 @@ def _visit_patiently(frame: Frame, node: Node, states: Mapping[str, State]) -> S
 
 
 def _visit(frame: Frame, node: Node, states: Mapping[str, State]) -> State | None:
-    recorded = frame.walk.recorded.get(frame.path(node.id))
+    path = frame.path(node.id)
+    if len(path) > PATH_LENGTH:
+        frame.fail(Failure(path[:PATH_LENGTH], "TOO_DEEP", f"Its path is longer than {PATH_LENGTH} characters."))
+        return None
+    recorded = frame.walk.recorded.get(path)
     if recorded is not None and recorded.state is not None:
         return recorded.state
     kind = kinds()[node.kind]
