@@ -1,5 +1,6 @@
 """Published workflows and their runs, worked at in this process."""
 
+import threading
 import time
 from typing import Any
 from uuid import uuid4
@@ -68,9 +69,13 @@ def work():
     """Work at all runs that are ready, as a worker does; gives the run as it is then."""
 
     def until_idle(run: WorkflowRun) -> WorkflowRun:
-        while (taken := queue.take()) is not None:
-            work_at(taken)
-        run.refresh_from_db()
+        try:
+            while (taken := queue.take()) is not None:
+                work_at(taken)
+            run.refresh_from_db()
+        finally:
+            if threading.current_thread() is not threading.main_thread():
+                connection.close()
         return run
 
     yield until_idle
