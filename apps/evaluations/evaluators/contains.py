@@ -14,6 +14,7 @@ class Contains(Evaluator):
     """
 
     kind = "contains"
+    score_type = "numeric"
     config_schema: ClassVar[dict[str, Any]] = config(
         {
             "texts": {

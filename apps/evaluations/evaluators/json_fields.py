@@ -9,6 +9,7 @@ class JsonFields(Evaluator):
     """The share of fields that are as expected: those named by dotted paths, else all at the top of the expected."""
 
     kind = "json_fields"
+    score_type = "numeric"
     needs_expected = True
     config_schema: ClassVar[dict[str, Any]] = config(
         {

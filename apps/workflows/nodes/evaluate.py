@@ -1,10 +1,17 @@
 """An evaluator's score."""
 
 from collections.abc import Mapping
-from dataclasses import asdict
 from typing import Any, ClassVar
 
-from apps.workflows.evaluating import ABSENT, Context, EvaluationError, config_problems, evaluate, evaluators
+from apps.workflows.evaluating import (
+    ABSENT,
+    Context,
+    EvaluationError,
+    Evaluator,
+    config_problems,
+    evaluate,
+    evaluators,
+)
 from apps.workflows.nodes import fields
 from apps.workflows.nodes.base import NodeCall, NodeFailure, NodeKind, Result
 from apps.workflows.nodes.resolving import resolved
@@ -30,8 +37,9 @@ class Evaluate(NodeKind):
 
     def check(self, config: Mapping[str, Any]) -> list[tuple[str, str, str]]:
         evaluator = evaluators().get(config["evaluator"])
-        if evaluator is None:
-            return [("UNKNOWN_EVALUATOR", f"One of {', '.join(sorted(evaluators()))}.", "evaluator")]
+        if evaluator is None or not _is_offered(evaluator):
+            offered = sorted(kind for kind, one in evaluators().items() if _is_offered(one))
+            return [("UNKNOWN_EVALUATOR", f"One of {', '.join(offered)}.", "evaluator")]
         problems = [
             ("INVALID_CONFIG", message, f"config/{where}".rstrip("/"))
             for message, where in config_problems(evaluator, config.get("config", {}))
@@ -50,4 +58,10 @@ class Evaluate(NodeKind):
             score = evaluate(evaluator, call.config.get("config", {}), context)
         except EvaluationError as error:
             raise NodeFailure(error.code, error.message, input=said) from error
-        return Result(asdict(score), input=said)
+        output = {"score": score.score, "passed": score.passed, "label": score.label, "reason": score.reason}
+        return Result(output, input=said)
+
+
+def _is_offered(evaluator: Evaluator) -> bool:
+    """A model's judgement is a node of its own here: `llm` with a response schema."""
+    return not evaluator.calls_models and not evaluator.compares_two
