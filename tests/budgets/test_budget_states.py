@@ -14,7 +14,7 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, 
 
 from apps.executions.budgets.services import create_budget, update_budget
 from apps.executions.models import TERMINAL, Budget, BudgetSpend, Execution, Reservation, Status
-from apps.executions.orchestrator import budgeting
+from apps.executions.orchestrator import budgeting, recording
 from apps.organizations.models import Organization
 from everquant.api.errors import BudgetExceeded
 from everquant.db import uuid7
@@ -116,7 +116,8 @@ class Spending(RuleBasedStateMachine):
         try:
             with transaction.atomic():
                 row.save(force_insert=True)
-                budgeting._reserve(row, amount, None)
+                with budgeting.reserving(row, amount, None) as reservation:
+                    recording.send(reservation)
         except BudgetExceeded:
             assert is_refused
             return

@@ -2,7 +2,8 @@
 
 `executions_reserve()`, a function of the database, adds the amount to each budget's row of the period, which locks it;
 what it judges by are the rows as they are then, also after waiting for others. So of concurrent calls each sees what
-those before it have reserved, and spent + reserved stays within a hard limit. A refusal undoes the whole transaction.
+those before it have reserved, and spent + reserved stays within a hard limit. A refusal is an error of the statement,
+which undoes whatever was sent with it.
 
 An execution counts in the period in which it was made. Reserving twice for one execution changes nothing: what is made
 in one process and called in another may reserve in either. It is settled by the trigger of the executions' table.
@@ -14,21 +15,23 @@ under an epoch that a change of its budgets ends when it commits; which budgets 
 by the statement itself. Calls that began before a budget was made are not refused by it, but their cost counts in it.
 """
 
+import json
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, replace
-from datetime import UTC, date, datetime
+from datetime import UTC, datetime
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
 from django.conf import settings
-from django.db import connection, transaction
+from django.db import DatabaseError, connection, transaction
 from django.db.models.signals import post_delete, post_save
 
 from apps.executions.budgets.amounts import dearest, most_cost_of_calls, most_input_tokens
 from apps.executions.models import Budget, BudgetScope, Execution
 from apps.executions.orchestrator.memory import TTL_S, EpochMemory
+from apps.executions.orchestrator.recording import Statement
 from apps.models.models import LLMModel
 from everquant.api.errors import BudgetExceeded
 from everquant.cache import EpochCache
@@ -49,7 +52,15 @@ class Budgeted:
 
 _epochs = EpochCache("budgets", ttl_s=int(TTL_S))
 
-_RESERVE = "SELECT * FROM executions_reserve(%s, %s, %s, %s, %s, %s, %s, %s)"
+_RESERVE = (
+    "SELECT executions_refuse(row_to_json(refused)) FROM executions_reserve(%s, %s, %s, %s, %s, %s, %s, %s) AS refused"
+)
+_REFUSED = "EQ402"
+_NAMES = {
+    "budget_id": "budget_id", "budget_name": "budget_name", "budget_scope": "scope", "budget_period": "period",
+    "period_from": "period_start", "limited_usd": "limit_usd", "spent_before_usd": "spent_usd",
+    "reserved_before_usd": "reserved_usd",
+}  # fmt: skip
 
 
 class Hold:
@@ -62,18 +73,34 @@ class Hold:
         self.plan = replace(plan, is_limited=True) if mine & budgeted.hard else plan
 
     @contextmanager
-    def reserved(self) -> Iterator[None]:
-        """The execution, stored within or before, has its reservations when this ends. Raises BudgetExceeded.
+    def reserved(self, *, is_free: bool = False) -> Iterator[list[Statement]]:
+        """Gives what reserves, to be sent with what stores the execution, after it; none without a budget or cost.
 
-        What is stored within is then not stored.
+        Raises BudgetExceeded for its refusal; nothing that was sent with it is stored then.
         """
-        if not self._is_budgeted:
-            yield
+        if is_free or not self._is_budgeted:
+            yield []
             return
-        amount, unpriced = most_for(self.plan, self._execution.created_at)
-        with transaction.atomic():
-            yield
-            _reserve(self._execution, amount, unpriced)
+        with reserving(self._execution, *most_for(self.plan, self._execution.created_at)) as statements:
+            yield statements
+
+
+@contextmanager
+def reserving(execution: Execution, amount: Decimal, unpriced: LLMModel | None) -> Iterator[list[Statement]]:
+    """What reserves this amount for an execution, to be sent within. Raises BudgetExceeded for its refusal."""
+    parameters = [
+        execution.id, execution.organization_id, execution.created_by_id, execution.api_key_id, execution.prompt_id,
+        execution.created_at.astimezone(UTC), amount, unpriced is None,
+    ]  # fmt: skip
+    try:
+        # The caller's transaction, if there is one, outlives a refusal.
+        with transaction.atomic() if connection.in_atomic_block else nullcontext():
+            yield [(_RESERVE, parameters)]
+    except DatabaseError as error:
+        told = getattr(error.__cause__, "diag", None)
+        if told is None or told.sqlstate != _REFUSED:
+            raise
+        raise _refusal(json.loads(told.message_detail, parse_float=Decimal), amount, unpriced) from None
 
 
 def most_for(plan: "Plan", at: datetime) -> tuple[Decimal, LLMModel | None]:
@@ -85,21 +112,8 @@ def most_for(plan: "Plan", at: datetime) -> tuple[Decimal, LLMModel | None]:
     )
 
 
-def _reserve(execution: Execution, amount: Decimal, unpriced: LLMModel | None) -> None:
-    parameters = [
-        execution.id, execution.organization_id, execution.created_by_id, execution.api_key_id, execution.prompt_id,
-        execution.created_at.astimezone(UTC), amount, unpriced is None,
-    ]  # fmt: skip
-    with connection.cursor() as cursor:
-        cursor.execute(_RESERVE, parameters)
-        refused = cursor.fetchone()
-    if refused:
-        raise _refusal(refused, amount, unpriced)
-
-
-def _refusal(row: tuple[Any, ...], amount: Decimal, unpriced: LLMModel | None) -> BudgetExceeded:
-    names = ("budget_id", "budget_name", "scope", "period", "period_start", "limit_usd", "spent_usd", "reserved_usd")
-    details = {name: _text(value) for name, value in zip(names, row, strict=True)}
+def _refusal(row: dict[str, Any], amount: Decimal, unpriced: LLMModel | None) -> BudgetExceeded:
+    details = {name: _text(row[column]) for column, name in _NAMES.items()}
     name = details["budget_name"]
     if unpriced is not None:
         details["model_id"] = str(unpriced.id)
@@ -113,9 +127,7 @@ def _refusal(row: tuple[Any, ...], amount: Decimal, unpriced: LLMModel | None) -
 
 
 def _text(value: Any) -> str:
-    if isinstance(value, Decimal):
-        return f"{value.normalize():f}"
-    return value.isoformat() if isinstance(value, date) else str(value)
+    return f"{Decimal(value).normalize():f}" if isinstance(value, Decimal | int) else str(value)
 
 
 def budgeted_by(organization_id: UUID) -> Budgeted:

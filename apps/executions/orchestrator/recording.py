@@ -4,7 +4,7 @@ The statements are written out because they are on the path of every call: the O
 transactions of three round trips each.
 """
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 import orjson
@@ -31,7 +31,12 @@ _ATTEMPT = {
     "error_code": "text", "error_message": "text", "provider_request_id": "text", "started_at": "timestamptz",
     "latency_ms": "integer", "first_token_ms": "integer", "input_tokens": "integer", "output_tokens": "integer",
 }  # fmt: skip
+_CHANGE_PARAMETERS = "UPDATE executions_executionpayload SET parameters = %s WHERE execution_id = %s"
 _JSON = frozenset({"metadata", "variables", "messages", "parameters", "tools", "response_schema", "price"})
+
+
+# A statement and its parameters.
+Statement = tuple[str, list[Any]]
 
 
 def _places(columns: Iterable[str]) -> str:
@@ -54,10 +59,25 @@ _FINISH = (
 )
 
 
-def begin(execution: Execution, payload: ExecutionPayload) -> None:
-    """Store a queued or running execution with all that is needed to make it again."""
+def begin(execution: Execution, payload: ExecutionPayload, then: Sequence[Statement] = ()) -> None:
+    """Store a queued or running execution with all that is needed to make it again; then these, or nothing at all."""
+    send([(_BEGIN, _values(execution, _EXECUTION) + _values(payload, _PAYLOAD)), *then])
+
+
+def begin_again(payload: ExecutionPayload, parameters: dict[str, Any], then: Sequence[Statement] = ()) -> None:
+    """A stored one is to be sent with these parameters; then these statements, or nothing at all."""
+    changed = parameters != payload.parameters
+    send([(_CHANGE_PARAMETERS, [_json(parameters), payload.execution_id])] * changed + [*then])
+
+
+def send(statements: Sequence[Statement]) -> None:
+    """In one round trip, which is one transaction if there is none around it."""
+    if not statements:
+        return
     with connection.cursor() as cursor:
-        cursor.execute(_BEGIN, _values(execution, _EXECUTION) + _values(payload, _PAYLOAD))
+        cursor.execute(
+            "; ".join(text for text, _ in statements), [value for _, values in statements for value in values]
+        )
 
 
 def finish(execution: Execution, payload: ExecutionPayload, attempts: list[ExecutionAttempt]) -> bool:

@@ -2,7 +2,6 @@
 
 import math
 from collections.abc import Callable
-from contextlib import nullcontext
 from typing import Any
 from uuid import UUID
 
@@ -208,12 +207,12 @@ def hold(execution: Execution, payload: ExecutionPayload, plan: Plan, *, is_new:
     cached = response_cache.find(payload, lambda: _target(execution, held.plan, model))
     is_queued = execution.status == Status.QUEUED
     parameters = payload.parameters if is_queued else held.plan.parameters_for(model)
-    with held.reserved() if cached is None else nullcontext():
+    with held.reserved(is_free=cached is not None) as reservation:
         if is_new:
             payload.parameters = parameters
-            recording.begin(execution, payload)
-        elif parameters != payload.parameters:
-            ExecutionPayload.objects.filter(execution_id=execution.id).update(parameters=parameters)
+            recording.begin(execution, payload, reservation)
+        else:
+            recording.begin_again(payload, parameters, reservation)
     payload.parameters = parameters
     return Prepared(execution, payload, held.plan, cached)
 
