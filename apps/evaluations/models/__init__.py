@@ -1,3 +1,10 @@
+from apps.evaluations.models.annotations import (
+    Annotation,
+    AnnotationCriterion,
+    AnnotationQueue,
+    AnnotationStatus,
+    AnnotationTask,
+)
 from apps.evaluations.models.datasets import SPLIT_LENGTH, Dataset, DatasetItem, DatasetItemQuerySet, DatasetVersion
 from apps.evaluations.models.evaluations import (
     MAX_CASES,
@@ -31,6 +38,11 @@ __all__ = [
     "NAME_LENGTH",
     "SPLIT_LENGTH",
     "TERMINAL_EVALUATION",
+    "Annotation",
+    "AnnotationCriterion",
+    "AnnotationQueue",
+    "AnnotationStatus",
+    "AnnotationTask",
     "CaseStatus",
     "Dataset",
     "DatasetItem",
