@@ -1,14 +1,15 @@
 """Labels of what has versions, prompts and workflows alike: moved under a lock of their owner, each move remembered.
 
-An owner is a model with `versions`, `label_set` and `label_events`, which have the fields of those of prompts.
+Nothing else writes labels, so that every move passes the checks of `promotion`. An owner is a model with `versions`,
+`label_set` and `label_events`, which have the fields of those of prompts.
 """
 
-from collections.abc import Callable
 from typing import Any
 
 from django.db import transaction
 
 from apps.organizations.models import Organization
+from apps.prompts.promotion import LabelMove, check_promotion
 from apps.users.models import User
 from everquant.api.errors import Conflict, Forbidden, NotFound
 from everquant.db import lock_for_update
@@ -16,13 +17,6 @@ from everquant.db import lock_for_update
 ANY_VERSION = -1
 """For `expected_version`: wherever the label is now."""
 HISTORY_LENGTH = 100
-
-# Given the versions before and after, None for none; raises to forbid the move.
-MoveCheck = Callable[[Any, Any], None]
-
-
-def _allow(before: Any, after: Any) -> None:
-    pass
 
 
 @transaction.atomic(savepoint=False)
@@ -35,19 +29,18 @@ def move_label(
     may_move_protected: bool,
     expected_version: int | None = ANY_VERSION,
     reason: str = "",
-    check: MoveCheck = _allow,
 ) -> Any:
     """Point a label at a version. A label that is there already changes nothing and leaves no event.
 
     `expected_version` is the number that the label must still have, None when it must not be set. Raises Forbidden
-    for a protected label, Conflict when the label is elsewhere, and what `check` raises.
+    for a protected label, Conflict when the label is elsewhere, PromotionRefused.
     """
     label = _locked_label(owner, name, expected_version)
     _require_right(owner, name, may_move_protected)
     before = label.version if label is not None else None
     if label is not None and before == version:
         return label
-    check(before, version)
+    check_promotion(LabelMove(owner, name, before, version, moved_by.pk if moved_by else None))
     if label is None:
         label = owner.label_set.create(organization_id=owner.organization_id, name=name, version=version)
     else:
@@ -66,15 +59,14 @@ def take_label_away(
     may_move_protected: bool,
     expected_version: int | None = ANY_VERSION,
     reason: str = "",
-    check: MoveCheck = _allow,
 ) -> None:
     """Its history stays. Raises as `move_label`, and NotFound when it is not set."""
     label = _locked_label(owner, name, expected_version)
     if label is None:
         raise NotFound(f"The {noun_of(owner)} has no such label.")
     _require_right(owner, name, may_move_protected)
-    check(label.version, None)
     before = label.version
+    check_promotion(LabelMove(owner, name, before, None, removed_by.pk if removed_by else None))
     label.delete()
     _record(owner, name, before, None, removed_by, reason)
 

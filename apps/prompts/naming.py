@@ -7,6 +7,7 @@ from django.db import IntegrityError
 from django.utils.text import slugify
 
 from apps.prompts.models import SLUG_LENGTH
+from apps.prompts.promotion import check_departure
 from everquant.api.envelope import dumps
 from everquant.api.errors import BadRequest, Conflict
 
@@ -43,13 +44,15 @@ def save_with_slug(instance: Any, **options: Any) -> None:
 
 
 def change_fields(instance: Any, fields: dict[str, Any]) -> None:
-    """Store those that differ; raises Conflict when another living one has the slug.
+    """Store those that differ. Raises Conflict when another living one has the slug, PromotionRefused.
 
     JSON that says the same with its keys in another order differs.
     """
     if "tags" in fields:
         fields = {**fields, "tags": unique_tags(fields["tags"])}
     different = {name: value for name, value in fields.items() if _differs(getattr(instance, name), value)}
+    if "slug" in different:
+        check_departure(instance)
     if different:
         for name, value in different.items():
             setattr(instance, name, value)
@@ -58,6 +61,12 @@ def change_fields(instance: Any, fields: dict[str, Any]) -> None:
 
 def _differs(before: Any, after: Any) -> bool:
     return dumps(before) != dumps(after) if isinstance(after, dict) else bool(before != after)
+
+
+def take_away(instance: Any) -> None:
+    """Mark as deleted; raises PromotionRefused."""
+    check_departure(instance)
+    instance.soft_delete()
 
 
 def bring_back(instance: Any) -> None:

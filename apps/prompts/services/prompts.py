@@ -17,6 +17,7 @@ from apps.prompts.naming import (
     copied_slug,
     save_with_slug,
     slug_of,
+    take_away,
     unique_tags,
 )
 from apps.prompts.services.definition import DEFAULTS, Definition, definition_of, type_of
@@ -99,8 +100,8 @@ def duplicate_prompt(
 
 @transaction.atomic(savepoint=False)
 def delete_prompt(*, prompt: Prompt) -> None:
-    """Take a prompt out of sight and out of service; its slug is free again."""
-    prompt.soft_delete()
+    """Take a prompt out of sight and out of service; its slug is free again. Raises PromotionRefused."""
+    take_away(prompt)
 
 
 @transaction.atomic(savepoint=False)

@@ -9,10 +9,10 @@ from uuid import UUID
 from django.db import transaction
 
 from apps.models.models import LLMModel
+from apps.prompts.labelling import move_label
 from apps.prompts.models import Prompt, PromptVersion
 from apps.prompts.published import version_definition
 from apps.prompts.services.definition import FIELDS, Definition
-from apps.prompts.services.labels import set_label
 from apps.prompts.services.prompts import create_prompt, versions_of
 from apps.prompts.services.versions import create_version
 from apps.users.models import User
@@ -169,8 +169,8 @@ class _Importer:
             version = versions.get(renumbered.get(number, 0))
             if version is None:
                 raise BadRequest("No such version.", details={f"labels.{name}": "The document has no such version."})
-            set_label(
-                prompt=made,
+            move_label(
+                owner=made,
                 name=name,
                 version=version,
                 moved_by=self.user,

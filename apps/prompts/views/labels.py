@@ -10,8 +10,7 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 
 from apps.prompts import serializers as shapes
-from apps.prompts import services
-from apps.prompts.labelling import ANY_VERSION, label_of, noun_of
+from apps.prompts.labelling import ANY_VERSION, label_of, move_label, noun_of, take_label_away
 from apps.prompts.models import LABEL, LABEL_LENGTH, LABEL_PATTERN, Prompt, is_label
 from apps.prompts.serializers import MAX_VERSION
 from apps.users.tenancy import TenantViewSet
@@ -26,19 +25,13 @@ _LABEL = OpenApiParameter(
 
 @extend_schema(parameters=[_LABEL])
 class LabelViewSet(TenantViewSet):
-    """A subclass declares `queryset`, `permissions` and who may move protected labels, and moves them."""
+    """A subclass declares `queryset`, `permissions` and who may move protected labels."""
 
     protection: ClassVar[str]
     serializer_class = shapes.LabelSerializer
     further_errors = {"update": (409,), "destroy": (409,)}
     query_parameters = {"destroy": frozenset({"expected_version"})}
     input_serializer_classes = {"update": shapes.SetLabelSerializer}
-
-    def move(self, owner: Any, **options: Any) -> None:
-        raise NotImplementedError
-
-    def remove(self, owner: Any, **options: Any) -> None:
-        raise NotImplementedError
 
     def refine(self, queryset: Any) -> Any:
         return queryset.alive()
@@ -68,8 +61,8 @@ class LabelViewSet(TenantViewSet):
         """Point the label at a version."""
         data = self.validated()
         owner = self.get_object_for_write()
-        self.move(
-            owner,
+        move_label(
+            owner=owner,
             name=_checked(label),
             version=_version(owner, data["version"]),
             moved_by=cast("Any", request.user),
@@ -91,8 +84,8 @@ class LabelViewSet(TenantViewSet):
     @transaction.atomic
     def destroy(self, request: Request, label: str, **kwargs: Any) -> Response:
         """Take the label away. Its history stays."""
-        self.remove(
-            self.get_object_for_write(),
+        take_label_away(
+            owner=self.get_object_for_write(),
             name=_checked(label),
             removed_by=cast("Any", request.user),
             may_move_protected=self.principal.can(self.protection),
@@ -105,12 +98,6 @@ class PromptLabelViewSet(LabelViewSet):
     queryset = Prompt.objects.all()
     permissions = {"retrieve": "prompts:read", "update": "prompts:update", "destroy": "prompts:update"}
     protection = "prompts:protect"
-
-    def move(self, owner: Any, **options: Any) -> None:
-        services.set_label(prompt=owner, **options)
-
-    def remove(self, owner: Any, **options: Any) -> None:
-        services.remove_label(prompt=owner, **options)
 
 
 def _checked(label: str) -> str:

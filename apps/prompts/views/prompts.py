@@ -69,7 +69,7 @@ class PromptViewSet(ResourceViewSet):
     }
     tagged_actions = ResourceViewSet.tagged_actions | {"list", "undelete", "duplicate", "by_slug", "bundle"}
     guarded_actions = ResourceViewSet.guarded_actions | {"undelete"}
-    further_errors = {"update": (409,), "partial_update": (409,)}
+    further_errors = {"update": (409,), "partial_update": (409,), "destroy": (409,)}
     query_parameters = {
         "by_slug": frozenset({"label", "version"}),
         "bundle": frozenset({"label"}),

@@ -16,6 +16,7 @@ from apps.prompts.naming import (
     copied_slug,
     save_with_slug,
     slug_of,
+    take_away,
     unique_tags,
 )
 from apps.users.models import User
@@ -82,8 +83,8 @@ def duplicate_workflow(
 
 @transaction.atomic(savepoint=False)
 def delete_workflow(*, workflow: Workflow) -> None:
-    """Take a workflow out of sight; its slug is free again. Runs that have begun go on."""
-    workflow.soft_delete()
+    """Take a workflow out of sight; its slug is free again. Runs that have begun go on. Raises PromotionRefused."""
+    take_away(workflow)
 
 
 @transaction.atomic(savepoint=False)

@@ -8,7 +8,6 @@ from drf_spectacular.utils import OpenApiParameter, extend_schema
 from rest_framework.request import Request
 from rest_framework.response import Response
 
-from apps.prompts.labelling import move_label, take_label_away
 from apps.prompts.serializers import MAX_VERSION
 from apps.prompts.views.labels import LabelViewSet
 from apps.users.tenancy import TenantViewSet
@@ -89,9 +88,3 @@ class WorkflowLabelViewSet(LabelViewSet):
     queryset = Workflow.objects.all()
     permissions = {"retrieve": "workflows:read", "update": "workflows:update", "destroy": "workflows:update"}
     protection = "workflows:protect"
-
-    def move(self, owner: Any, **options: Any) -> None:
-        move_label(owner=owner, **options)
-
-    def remove(self, owner: Any, **options: Any) -> None:
-        take_label_away(owner=owner, **options)

@@ -52,7 +52,7 @@ class WorkflowViewSet(ResourceViewSet):
     }
     tagged_actions = ResourceViewSet.tagged_actions | {"undelete", "duplicate", "publish"}
     guarded_actions = ResourceViewSet.guarded_actions | {"undelete", "publish"}
-    further_errors = {"update": (409,), "partial_update": (409,)}
+    further_errors = {"update": (409,), "partial_update": (409,), "destroy": (409,)}
     query_parameters = {"diagram": frozenset({"version"})}
     input_serializer_classes = {
         "create": shapes.WorkflowInputSerializer,

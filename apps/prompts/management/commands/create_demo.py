@@ -13,8 +13,9 @@ from apps.models.models import LLMModel
 from apps.models.services import create_default_models
 from apps.organizations.models import Organization
 from apps.prompts.demo import ADDITIONS, DEMO_PROMPTS, DemoPrompt
+from apps.prompts.labelling import move_label
 from apps.prompts.models import PRODUCTION, PromptVersion
-from apps.prompts.services import create_prompt, create_version, set_label
+from apps.prompts.services import create_prompt, create_version
 from apps.users.models import Membership, User
 from apps.users.permissions import Role
 
@@ -95,8 +96,8 @@ def _create_prompt(organization: Organization, author: User, demo: DemoPrompt, m
 def _label(prompt: Any, author: User, labels: Sequence[tuple[str, int]]) -> None:
     versions = {version.version_number: version for version in PromptVersion.objects.filter(prompt=prompt)}
     for name, number in labels:
-        set_label(
-            prompt=prompt,
+        move_label(
+            owner=prompt,
             name=name,
             version=versions[number],
             moved_by=author,
