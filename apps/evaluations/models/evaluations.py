@@ -6,6 +6,7 @@ evaluation with, so that a driver which lost the lease changes nothing any more.
 
 from decimal import Decimal
 from typing import Any, ClassVar, Self
+from uuid import UUID
 
 from auditlog.registry import auditlog
 from django.contrib.postgres.fields import ArrayField
@@ -61,6 +62,10 @@ class CaseStatus(models.TextChoices):
 
 
 class EvaluationQuerySet(TenantQuerySet):
+    def for_organization(self, organization_id: UUID) -> Self:
+        """Without those that are being deleted: they are nobody's any more."""
+        return super().for_organization(organization_id).filter(deleted_at__isnull=True)
+
     def live(self) -> Self:
         return self.exclude(_IS_TERMINAL)
 
@@ -76,7 +81,7 @@ class Evaluation(TenantModel):
     to an end, however many have failed; FAILED names why it could not go on (`BUDGET_EXCEEDED`, …), and what it has
     come to stays and can be resumed. `budget_usd` is the most that its subjects and evaluators may cost together.
     The counts are of cases, `score_*` of single scores; `cost_usd` is the subjects', `evaluator_cost_usd` the judges'.
-    `finished_at` changes whenever its results do.
+    `finished_at` changes whenever its results do. One with `deleted_at` is being deleted by a job.
     """
 
     name = models.CharField(max_length=200, blank=True)
@@ -109,6 +114,7 @@ class Evaluation(TenantModel):
     started_at = models.DateTimeField(null=True)
     finished_at = models.DateTimeField(null=True)
     cancel_requested_at = models.DateTimeField(null=True)
+    deleted_at = models.DateTimeField(null=True, editable=False)
 
     objects: ClassVar[Any] = EvaluationQuerySet.as_manager()
 
@@ -308,5 +314,5 @@ class EvaluationScore(models.Model):
 
 auditlog.register(
     Evaluation,
-    include_fields=["name", "status", "budget_usd", "cancel_requested_at"],
+    include_fields=["name", "status", "budget_usd", "cancel_requested_at", "deleted_at"],
 )
