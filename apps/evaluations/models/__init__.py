@@ -29,6 +29,16 @@ from apps.evaluations.models.evaluators import (
     ScoreConfig,
     ScoreType,
 )
+from apps.evaluations.models.imports import (
+    TERMINAL_IMPORT,
+    DatasetImport,
+    DatasetImportPart,
+    DatasetImportRow,
+    ImportFormat,
+    ImportStatus,
+    OnDuplicate,
+    OnError,
+)
 
 __all__ = [
     "MAX_CASES",
@@ -38,6 +48,7 @@ __all__ = [
     "NAME_LENGTH",
     "SPLIT_LENGTH",
     "TERMINAL_EVALUATION",
+    "TERMINAL_IMPORT",
     "Annotation",
     "AnnotationCriterion",
     "AnnotationQueue",
@@ -45,6 +56,9 @@ __all__ = [
     "AnnotationTask",
     "CaseStatus",
     "Dataset",
+    "DatasetImport",
+    "DatasetImportPart",
+    "DatasetImportRow",
     "DatasetItem",
     "DatasetItemQuerySet",
     "DatasetVersion",
@@ -57,6 +71,10 @@ __all__ = [
     "EvaluationSubject",
     "Evaluator",
     "EvaluatorVersion",
+    "ImportFormat",
+    "ImportStatus",
+    "OnDuplicate",
+    "OnError",
     "ScoreConfig",
     "ScoreType",
     "SubjectKind",

@@ -66,7 +66,17 @@ _Validator: Any = checking.bounded()
 
 
 def check_schema(schema: Any, names: tuple[str, ...]) -> None:
-    """Raise SchemaError unless `schema` describes an object whose properties are variables of the template.
+    """Raise SchemaError unless `schema` describes an object whose properties are variables of the template."""
+    check_bounded_schema(schema)
+    if schema.get("type", "object") != "object":
+        raise _refuse("type", "The variables are an object.")
+    for name in [*schema.get("properties", {}), *schema.get("required", [])]:
+        if name not in names:
+            raise _refuse(f"properties.{name}", "The template has no such variable.")
+
+
+def check_bounded_schema(schema: Any) -> None:
+    """Raise SchemaError (details `variables_schema...`) unless `value_problems` can take this schema.
 
     Not supported, each for its cost or its reach: regular expressions, uniqueItems, unevaluated*, dynamic and remote
     references. A `$ref` names `#/$defs/...` and never itself.
@@ -82,11 +92,6 @@ def check_schema(schema: Any, names: tuple[str, ...]) -> None:
         _check_keywords(path, part)
     _check_against_dialect(schema)
     _check_references(schema)
-    if schema.get("type", "object") != "object":
-        raise _refuse("type", "The variables are an object.")
-    for name in [*schema.get("properties", {}), *schema.get("required", [])]:
-        if name not in names:
-            raise _refuse(f"properties.{name}", "The template has no such variable.")
 
 
 def defaults(schema: Mapping[str, Any] | None) -> dict[str, Any]:
