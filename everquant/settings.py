@@ -308,6 +308,7 @@ LEASE_S = ENV.execution_lease
 LEASE_RENEW_S = LEASE_S / 4.5
 QUEUE_RUNNERS = ENV.queue_runners
 WORKFLOW_RUNS_PER_ORGANIZATION = ENV.workflow_runs_per_organization
+EVALUATIONS_PER_ORGANIZATION = ENV.evaluations_per_organization
 WORKFLOW_CHECKPOINTS_KEPT_S = ENV.workflow_checkpoints_kept_s
 ON_DISCONNECT = ENV.on_disconnect
 # What may be larger than MAX_BODY_BYTES, by path.

@@ -19,6 +19,7 @@ from apps.evaluations.models.evaluations import (
     EvaluationScore,
     EvaluationStatus,
     EvaluationSubject,
+    Reopening,
     SubjectKind,
 )
 from apps.evaluations.models.evaluators import (
@@ -38,6 +39,12 @@ from apps.evaluations.models.imports import (
     ImportStatus,
     OnDuplicate,
     OnError,
+)
+from apps.evaluations.models.promotion import (
+    Decision,
+    PromotionApproval,
+    PromotionPolicy,
+    PromotionPolicyMetric,
 )
 
 __all__ = [
@@ -62,6 +69,7 @@ __all__ = [
     "DatasetItem",
     "DatasetItemQuerySet",
     "DatasetVersion",
+    "Decision",
     "Direction",
     "Evaluation",
     "EvaluationCase",
@@ -75,6 +83,9 @@ __all__ = [
     "ImportStatus",
     "OnDuplicate",
     "OnError",
+    "PromotionApproval",
+    "PromotionPolicy",
+    "PromotionPolicyMetric",
     "ScoreConfig",
     "ScoreType",
     "SubjectKind",

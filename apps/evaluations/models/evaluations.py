@@ -32,6 +32,13 @@ class EvaluationStatus(models.TextChoices):
     CANCELLED = "cancelled"
 
 
+class Reopening(models.TextChoices):
+    """What the next driver has to do before it goes on: open what was cancelled, and with ERRORS what erred too."""
+
+    CANCELLED = "cancelled"
+    ERRORS = "errors"
+
+
 TERMINAL_EVALUATION = (EvaluationStatus.SUCCEEDED, EvaluationStatus.FAILED, EvaluationStatus.CANCELLED)
 _IS_TERMINAL = Q(status__in=[status.value for status in TERMINAL_EVALUATION])
 _IS_FAILURE = Q(status=EvaluationStatus.FAILED.value)
@@ -108,6 +115,8 @@ class Evaluation(TenantModel):
     cost_usd = models.DecimalField(max_digits=COST_DIGITS, decimal_places=COST_PLACES, default=Decimal(0))
     evaluator_cost_usd = models.DecimalField(max_digits=COST_DIGITS, decimal_places=COST_PLACES, default=Decimal(0))
 
+    reopening = models.CharField(max_length=16, blank=True, choices=Reopening.choices)
+    round = models.PositiveSmallIntegerField(default=0)
     fence = models.PositiveIntegerField(default=0)
     lease_expires_at = models.DateTimeField(null=True)
     queued_at = models.DateTimeField(default=timezone.now)

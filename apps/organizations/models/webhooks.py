@@ -35,6 +35,9 @@ class EventType(models.TextChoices):
     WORKFLOW_RUN_FAILED = "workflow_run.failed"
     WORKFLOW_RUN_CANCELLED = "workflow_run.cancelled"
     APPROVAL_REQUESTED = "approval.requested"
+    EVALUATION_COMPLETED = "evaluation.completed"
+    EVALUATION_FAILED = "evaluation.failed"
+    EVALUATION_CANCELLED = "evaluation.cancelled"
     WEBHOOK_TEST = "webhook.test"
 
 

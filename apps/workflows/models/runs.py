@@ -46,6 +46,7 @@ class RunSource(models.TextChoices):
     TRIGGER = "trigger"
     RETRY = "retry"
     FORK = "fork"
+    EVALUATION = "evaluation"
 
 
 class StepStatus(models.TextChoices):
