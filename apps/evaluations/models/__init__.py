@@ -86,6 +86,7 @@ __all__ = [
     "PromotionApproval",
     "PromotionPolicy",
     "PromotionPolicyMetric",
+    "Reopening",
     "ScoreConfig",
     "ScoreType",
     "SubjectKind",
