@@ -85,12 +85,21 @@ def most_output_tokens(model: LLMModel, parameters: Json) -> int:
 def most_cost(model: LLMModel, parameters: Json, input_tokens: int, at: datetime) -> Decimal | None:
     """USD. None when the price of input or of output is not known. Tiers go by the input: the dearer end counts."""
     tiers = [prices_of(model, at=at, input_tokens=tokens) for tokens in (0, input_tokens)]
-    input_prices = [price for row in tiers if row for bucket in _INPUTS if (price := getattr(row, bucket)) is not None]
     outputs = [price for row in tiers if row for price in (row.output, row.reasoning) if price is not None]
-    if not all(row and row.input is not None and row.output is not None for row in tiers):
+    input_cost = most_input_cost(model, input_tokens, at)
+    if input_cost is None or not all(row and row.output is not None for row in tiers):
         return None
-    total = max(input_prices) * input_tokens + max(outputs) * most_output_tokens(model, parameters)
-    return (total / PER_TOKENS).quantize(_SMALLEST_USD, rounding=ROUND_UP)
+    output_cost = max(outputs) * most_output_tokens(model, parameters) / PER_TOKENS
+    return input_cost + output_cost.quantize(_SMALLEST_USD, rounding=ROUND_UP)
+
+
+def most_input_cost(model: LLMModel, input_tokens: int, at: datetime) -> Decimal | None:
+    """As `most_cost`, of what has no output."""
+    tiers = [prices_of(model, at=at, input_tokens=tokens) for tokens in (0, input_tokens)]
+    prices = [price for row in tiers if row for bucket in _INPUTS if (price := getattr(row, bucket)) is not None]
+    if not all(row and row.input is not None for row in tiers):
+        return None
+    return (max(prices) * input_tokens / PER_TOKENS).quantize(_SMALLEST_USD, rounding=ROUND_UP)
 
 
 def most_cost_of_calls(

@@ -28,7 +28,7 @@ from django.conf import settings
 from django.db import DatabaseError, connection, transaction
 from django.db.models.signals import post_delete, post_save
 
-from apps.executions.budgets.amounts import dearest, most_cost_of_calls, most_input_tokens
+from apps.executions.budgets.amounts import dearest, most_cost_of_calls, most_input_cost, most_input_tokens
 from apps.executions.models import Budget, BudgetScope, Execution
 from apps.executions.orchestrator.memory import TTL_S, EpochMemory
 from apps.executions.orchestrator.recording import Statement
@@ -106,6 +106,8 @@ def reserving(execution: Execution, amount: Decimal, unpriced: LLMModel | None) 
 def most_for(plan: "Plan", at: datetime) -> tuple[Decimal, LLMModel | None]:
     """USD that the dearest candidate may cost, and a candidate without a known price."""
     tokens = most_input_tokens(plan.messages, plan.version.tools, plan.version.response_schema)
+    if plan.is_embedding:
+        return dearest((model, most_input_cost(model, tokens, at)) for model in plan.candidates)
     calls = 1 + (settings.STRUCTURED_OUTPUT_REPAIRS if plan.version.response_schema is not None else 0)
     return dearest(
         (model, most_cost_of_calls(model, plan.parameters_for(model), tokens, at, calls)) for model in plan.candidates

@@ -21,6 +21,21 @@ def candidates_for(organization_id: UUID, model_id: UUID | None) -> tuple[LLMMod
     return _memory.get(organization_id, model_id, lambda: _load(organization_id, model_id))
 
 
+def embedding_models(organization_id: UUID, model_id: UUID | None) -> tuple[LLMModel, ...]:
+    """The one model: vectors of another would be of no use. Raises BadRequest naming `model_id`."""
+    return _memory.get(organization_id, ("embedding", model_id), lambda: _load_embedding(organization_id, model_id))
+
+
+def _load_embedding(organization_id: UUID, model_id: UUID | None) -> tuple[LLMModel, ...]:
+    usable = LLMModel.objects.for_organization(organization_id).usable()
+    model = usable.filter(id=model_id).first()
+    if model is None:
+        raise _refused("No such model, or it is not active.")
+    if model.capabilities and Capability.EMBEDDINGS not in model.capabilities:
+        raise _refused("This model gives no embeddings.")
+    return (model,)
+
+
 def _load(organization_id: UUID, model_id: UUID | None) -> tuple[LLMModel, ...]:
     usable = LLMModel.objects.for_organization(organization_id).usable()
     wanted: dict[str, Any] = {"is_default": True} if model_id is None else {"id": model_id}

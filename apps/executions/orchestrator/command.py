@@ -33,7 +33,9 @@ class Command:
     One in the background is left to a worker. `append_messages` follow the rendered ones. `cache_ttl_s` is how old an
     answer from the cache may be, None for none. `provider_key` is the provider's idempotency key, if not the
     execution's id. `deadline` is when the call ends at the latest, in seconds of `time.monotonic()`; until then one
-    that `is_patient` waits for limits of its model. Both are for calls that are made at once.
+    that `is_patient` waits for limits of its model. One that `is_limited` is sent a limit of its output as within a
+    hard budget; no fallback answers one that `is_pinned`; one that `is_embedding` wants the vectors of its inline
+    messages' texts, and its output is a JSON list of them. All these are for calls that are made at once.
     """
 
     organization_id: UUID
@@ -59,6 +61,9 @@ class Command:
     workflow_run_id: UUID | None = None
     deadline: float | None = None
     is_patient: bool = False
+    is_limited: bool = False
+    is_pinned: bool = False
+    is_embedding: bool = False
 
 
 @dataclass(slots=True)

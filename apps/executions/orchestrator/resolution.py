@@ -35,7 +35,8 @@ class Plan:
     """Everything that the call needs: nothing of it is read again.
 
     With `is_limited` a call whose parameters do not limit its output is sent the limit that budgets reserve for.
-    What has no prompt has a version that is not stored, without id and number. `provider_key`: see Command.
+    What has no prompt has a version that is not stored, without id and number. `provider_key` and `is_embedding`: see
+    Command.
     """
 
     version: PromptVersion
@@ -44,9 +45,12 @@ class Plan:
     own_parameters: Json
     is_limited: bool = False
     provider_key: str = ""
+    is_embedding: bool = False
 
     def parameters_for(self, candidate: LLMModel) -> Json:
-        """The model's defaults, then the version's, then the request's."""
+        """The model's defaults, then the version's, then the request's; embeddings have none."""
+        if self.is_embedding:
+            return {}
         parameters = {**candidate.default_parameters, **self.own_parameters}
         if self.is_limited and allowed_output_tokens(parameters) is None:
             # Adapters send it by the name that their provider takes.
@@ -67,9 +71,7 @@ def resolve(command: Command) -> Plan:
     except PromptError as error:
         raise BadRequest(error.message, details=error.details) from error
     model_id = command.model_id or version.model_id
-    models = candidates.candidates_for(command.organization_id, model_id)
-    own_parameters = {**version.parameters, **command.parameters}
-    return Plan(version, messages, models, own_parameters, provider_key=command.provider_key)
+    return _plan(command, version, messages, model_id, {**version.parameters, **command.parameters})
 
 
 def _resolve_inline(command: Command, inline: InlinePrompt) -> Plan:
@@ -82,9 +84,26 @@ def _resolve_inline(command: Command, inline: InlinePrompt) -> Plan:
             check_response_schema(inline.response_schema)
     except PromptError as error:
         raise BadRequest(error.message, details=error.details) from error
-    models = candidates.candidates_for(command.organization_id, command.model_id)
     version = unstored_version(inline.tools, inline.response_schema)
-    return Plan(version, messages, models, command.parameters, provider_key=command.provider_key)
+    return _plan(command, version, messages, command.model_id, command.parameters)
+
+
+def _plan(
+    command: Command, version: PromptVersion, messages: list[Json], model_id: UUID | None, parameters: Json
+) -> Plan:
+    if command.is_embedding:
+        models = candidates.embedding_models(command.organization_id, model_id)
+    else:
+        models = candidates.candidates_for(command.organization_id, model_id)
+    return Plan(
+        version,
+        messages,
+        models[:1] if command.is_pinned else models,
+        parameters,
+        is_limited=command.is_limited,
+        provider_key=command.provider_key,
+        is_embedding=command.is_embedding,
+    )
 
 
 def unstored_version(tools: list[Json], response_schema: Json | None) -> PromptVersion:

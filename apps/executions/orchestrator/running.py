@@ -14,6 +14,7 @@ from apps.executions.models import Execution, ExecutionPayload, Status
 from apps.executions.orchestrator import budgeting, drain, idempotency, queueing, recording, response_cache
 from apps.executions.orchestrator.calling import PASSING, Call, OnDelta
 from apps.executions.orchestrator.command import Command, Finished
+from apps.executions.orchestrator.embedding import EmbeddingAdapter
 from apps.executions.orchestrator.leases import LEASES, lease_end
 from apps.executions.orchestrator.outcome import conclude
 from apps.executions.orchestrator.resolution import Plan, resolve
@@ -239,7 +240,7 @@ def _target(execution: Execution, plan: Plan, model: LLMModel) -> Target:
         model.id,
         model.provider_id,
         request,
-        lambda: adapter_for(model.provider),
+        lambda: EmbeddingAdapter(adapter_for(model.provider)) if plan.is_embedding else adapter_for(model.provider),
         limits,
         f"{model.provider.kind} {model.provider.base_url}",
     )
