@@ -74,7 +74,7 @@ class Context:
 
 @dataclass(frozen=True, slots=True)
 class Score:
-    """`score` is from 0 to 1, or a measured number where `passed` is None. `reason` is for people.
+    """`score` is from 0 to 1, or the number in its unit of a kind that `measures_call`. `reason` is for people.
 
     `cost_usd` and `execution_ids` are of the calls that were made for it; `details` are the evaluator's own, as JSON.
     """
@@ -109,7 +109,7 @@ class Evaluator(ABC):
 
     `version` grows when the same output may be scored otherwise than before. `score_type` says how scores are compared:
     boolean ones by `passed`, numeric ones by `score`, categorical ones by `label`. One that `calls_models` needs a
-    caller, one that `compares_two` the baseline's output.
+    caller, one that `compares_two` the baseline's output, one that `measures_call` what is known of the call.
     """
 
     kind: ClassVar[str]
@@ -120,6 +120,7 @@ class Evaluator(ABC):
     needs_expected: ClassVar[bool] = False
     calls_models: ClassVar[bool] = False
     compares_two: ClassVar[bool] = False
+    measures_call: ClassVar[bool] = False
 
     def check(self, config: Mapping[str, Json]) -> list[tuple[str, str]]:
         """Beyond the schema: (message, JSON pointer within the configuration without its first slash)."""

@@ -6,7 +6,7 @@ from apps.workflows.evaluating import Context, Evaluator, Score, verdict
 
 
 class ExactMatch(Evaluator):
-    """Text is compared as text, everything else as JSON."""
+    """Whether the output is the expected one: text is compared as text, everything else as JSON."""
 
     kind = "exact_match"
     needs_expected = True

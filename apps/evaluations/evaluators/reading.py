@@ -1,12 +1,16 @@
-"""Outputs as evaluators read them."""
+"""Outputs and expected values as evaluators read them."""
 
 from typing import Any
 
 import orjson
 
 from apps.prompts.rendering.values import to_text
+from apps.workflows.evaluating import Context, EvaluationError
 
-__all__ = ["config", "is_same", "parsed", "to_text"]
+__all__ = ["MAX_TEXT", "bounded_text", "compared_texts", "config", "is_same", "parsed", "to_text"]
+
+MAX_TEXT = 50_000
+MAX_REFERENCES = 100
 
 
 def config(properties: dict[str, Any], *required: str) -> dict[str, Any]:
@@ -17,6 +21,31 @@ def config(properties: dict[str, Any], *required: str) -> dict[str, Any]:
 def parsed(value: Any) -> Any:
     """Text as the JSON that it is; anything else is JSON already. Raises ValueError."""
     return orjson.loads(value) if isinstance(value, str) else value
+
+
+def bounded_text(context: Context, limit: int = MAX_TEXT) -> str:
+    """The output as text. Raises EvaluationError when it has more characters than the limit."""
+    text = to_text(context.output)
+    if len(text) > limit:
+        raise EvaluationError("TOO_LARGE", f"The output has more than {limit:,} characters.")
+    return text
+
+
+def compared_texts(context: Context) -> tuple[str, list[str]]:
+    """The output, and the references that it is compared with: a list of texts has several, any other value is one.
+
+    Raises EvaluationError: without a reference, and when the output, or all references together, have more than
+    MAX_TEXT characters.
+    """
+    expected = context.expected
+    is_several = isinstance(expected, list) and all(isinstance(one, str) for one in expected)
+    references = expected if is_several else [to_text(expected)]
+    if not references:
+        raise EvaluationError("NOTHING_EXPECTED", "The list of expected texts is empty.")
+    if len(references) > MAX_REFERENCES or sum(map(len, references)) > MAX_TEXT:
+        why = f"There are more than {MAX_REFERENCES} expected texts, or more than {MAX_TEXT:,} characters of them."
+        raise EvaluationError("TOO_LARGE", why)
+    return bounded_text(context), references
 
 
 def is_same(one: Any, other: Any) -> bool:

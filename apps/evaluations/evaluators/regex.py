@@ -15,6 +15,12 @@ _PIECE = re.compile(r"\\.|\[(?:\\.|[^\\\]])*\]|\{(\d+)(?:,(\d*))?\}|[()]|.", re.
 
 
 class Regex(Evaluator):
+    """Whether the output matches a regular expression, or has a part that does.
+
+    In the syntax of Rust's regex, whose time is linear in the text: without look-around and back-references. At most
+    50,000 characters of output.
+    """
+
     kind = "regex"
     config_schema: ClassVar[dict[str, Any]] = config(
         {

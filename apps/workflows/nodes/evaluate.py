@@ -64,4 +64,4 @@ class Evaluate(NodeKind):
 
 def _is_offered(evaluator: Evaluator) -> bool:
     """A model's judgement is a node of its own here: `llm` with a response schema."""
-    return not evaluator.calls_models and not evaluator.compares_two
+    return not (evaluator.calls_models or evaluator.compares_two or evaluator.measures_call)
