@@ -11,6 +11,7 @@ from uuid import UUID
 from jsonschema import Draft202012Validator
 
 Json = Any
+ScoreKind = Literal["boolean", "numeric", "categorical"]
 ABSENT: Any = object()
 
 
@@ -74,7 +75,8 @@ class Context:
 
 @dataclass(frozen=True, slots=True)
 class Score:
-    """`score` is from 0 to 1, or the number in its unit of a kind that `measures_call`. `reason` is for people.
+    """`score` is from 0 to 1, or on the scale that the configuration names, or the number in its unit of a kind that
+    `measures_call`. `reason` is for people.
 
     `cost_usd` and `execution_ids` are of the calls that were made for it; `details` are the evaluator's own, as JSON.
     """
@@ -115,7 +117,7 @@ class Evaluator(ABC):
     kind: ClassVar[str]
     version: ClassVar[int] = 1
     config_schema: ClassVar[dict[str, Any]]
-    score_type: ClassVar[Literal["boolean", "numeric", "categorical"]] = "boolean"
+    score_type: ClassVar[ScoreKind] = "boolean"
     direction: ClassVar[Literal["higher", "lower", "none"]] = "higher"
     needs_expected: ClassVar[bool] = False
     calls_models: ClassVar[bool] = False
@@ -125,6 +127,10 @@ class Evaluator(ABC):
     def check(self, config: Mapping[str, Json]) -> list[tuple[str, str]]:
         """Beyond the schema: (message, JSON pointer within the configuration without its first slash)."""
         return []
+
+    def score_type_of(self, config: Mapping[str, Json]) -> ScoreKind:
+        """Of a checked configuration, where it decides; `score_type` is then the usual one."""
+        return self.score_type
 
     @abstractmethod
     def evaluate(self, config: Mapping[str, Json], context: Context) -> Score:
