@@ -19,6 +19,7 @@ from benchmarks.stack import Stack, free_port, memory_mib, process, running_stac
 # As in a steady state of 500 waiting calls of 2 s: 250 arrive a second.
 RAMP_S = 2.0
 READS_PER_SECOND = 50
+LIMITS = ("max_concurrency", "requests_per_minute", "tokens_per_minute")
 GOALS: list[tuple[str, bool]] = []
 
 
@@ -123,10 +124,13 @@ def execute(stack: Stack, token: str, plain: float) -> None:
 
 
 def budgets(stack: Stack, token: str, plain: float) -> None:
-    """The same call with and without budgets, in turns, so that a machine that slows down does so for both."""
+    """The same call without any checks, with two budgets, and with all limits of its model too.
+
+    In turns, so that a machine that slows down does so for all.
+    """
     prompt = prompt_with_model(stack, token)
-    prices = {"input_price_usd": "0.15", "output_price_usd": "0.6"}
-    stack.call("PATCH", f"/models/{prompt['model_id']}", prices, token)
+    model = f"/models/{prompt['model_id']}"
+    stack.call("PATCH", model, {"input_price_usd": "0.15", "output_price_usd": "0.6"}, token)
     url = f"http://127.0.0.1:{stack.port}/api/v1/prompts/{prompt['id']}/execute"
     body = {"variables": {"name": "Ada"}}
     wishes = [
@@ -135,22 +139,23 @@ def budgets(stack: Stack, token: str, plain: float) -> None:
     ]
     made = [stack.call("POST", "/billing/budgets", wish, token)["id"] for wish in wishes]
     wrk(url, token=token, body=body, connections=4, seconds=2)
-    rates: dict[tuple[int, bool], list[Rate]] = {}
+    rates: dict[tuple[int, str], list[Rate]] = {}
     for connections in (1, 16):
-        for is_active in (False, True) * 3:
+        for checks in ("none", "budgets", "budgets and limits") * 3:
             for budget_id in made:
-                stack.call("PATCH", f"/billing/budgets/{budget_id}", {"is_active": is_active}, token)
+                stack.call("PATCH", f"/billing/budgets/{budget_id}", {"is_active": checks != "none"}, token)
+            stack.call("PATCH", model, dict.fromkeys(LIMITS, 10**9 if "limits" in checks else None), token)
             rate = wrk(url, token=token, body=body, connections=connections, seconds=3)
-            rates.setdefault((connections, is_active), []).append(rate)
+            rates.setdefault((connections, checks), []).append(rate)
             if rate.failed:
                 print(f"     {rate.failed} failed")
     medians = {key: statistics.median(rate.p50_ms for rate in found) for key, found in rates.items()}
     per_second = {key: statistics.median(rate.per_second for rate in found) for key, found in rates.items()}
-    show("two budgets add at the median, 1 connection", medians[1, True] - medians[1, False], "ms", goal=1.5,
-         at_most=True, ratio=medians[1, True] / medians[1, False])  # fmt: skip
+    for checks in ("budgets", "budgets and limits"):
+        show(f"{checks} add at the median, 1 connection", medians[1, checks] - medians[1, "none"], "ms", goal=1.5,
+             at_most=True, ratio=medians[1, checks] / medians[1, "none"])  # fmt: skip
     for key, median_ms in medians.items():
-        label = "with   " if key[1] else "without"
-        print(f"     {label} budgets, {key[0]:>2} connections: {median_ms:.2f} ms, {per_second[key]:.0f} per second")
+        print(f"     {key[1]:18}, {key[0]:>2} connections: {median_ms:.2f} ms, {per_second[key]:.0f} per second")
 
 
 def waiting(stack: Stack, token: str, plain: float) -> None:
