@@ -51,6 +51,13 @@ class AnnotationQueue(SoftDeleteTenantModel):
         return self.name
 
 
+class AnnotationCriterionManager(models.Manager["AnnotationCriterion"]):
+    """Each is read with its score config, which it is nothing without."""
+
+    def get_queryset(self) -> models.QuerySet["AnnotationCriterion"]:
+        return super().get_queryset().select_related("score_config")
+
+
 class AnnotationCriterion(models.Model):
     """A score config that a queue asks for, in the queue's order."""
 
@@ -58,6 +65,8 @@ class AnnotationCriterion(models.Model):
     queue = models.ForeignKey(AnnotationQueue, on_delete=models.CASCADE, related_name="criteria", db_index=False)
     score_config = models.ForeignKey(ScoreConfig, on_delete=models.RESTRICT, related_name="+")
     position = models.PositiveSmallIntegerField()
+
+    objects = AnnotationCriterionManager()
 
     class Meta:
         ordering = ["queue_id", "position"]
@@ -72,12 +81,6 @@ class AnnotationCriterion(models.Model):
     def get_additional_data(self) -> dict[str, Any]:
         """As that of tenant-scoped models (read by auditlog)."""
         return {"organization_id": str(self.queue.organization_id)}
-
-
-class AnnotationTaskQuerySet(TenantQuerySet):
-    def with_room(self) -> Self:
-        """Those that want more annotations than have been begun or submitted."""
-        return self.filter(taken_count__lt=F("queue__annotations_per_task"))
 
 
 class AnnotationTask(models.Model):
@@ -107,7 +110,7 @@ class AnnotationTask(models.Model):
     submitted_count = models.PositiveSmallIntegerField(default=0)
     created_at = models.DateTimeField(auto_now_add=True)
 
-    objects: ClassVar[Any] = AnnotationTaskQuerySet.as_manager()
+    objects: ClassVar[Any] = TenantQuerySet.as_manager()
 
     class Meta:
         ordering = ["position", "id"]

@@ -1,0 +1,77 @@
+"""Annotations as files, a row for each submitted one. A few are read at a time: nothing is held while they are sent."""
+
+import csv
+import io
+from collections.abc import Iterator, Sequence
+from typing import Any
+from uuid import UUID
+
+from apps.evaluations.annotation.services import emails_of
+from apps.evaluations.annotation.values import configs_of, named_values
+from apps.evaluations.models import Annotation, AnnotationQueue, ScoreConfig
+from everquant.api.envelope import dumps
+
+_BLOCK = 200
+_TASK = ("input", "output", "expected")
+# What a spreadsheet would take for a formula.
+_FORMULA = ("=", "+", "-", "@", "\t", "\r")
+
+Json = Any
+
+
+def export_jsonl(queue: AnnotationQueue) -> Iterator[bytes]:
+    configs = configs_of(queue)
+    for annotation, email in _submitted(queue):
+        yield dumps(_row(annotation, email, configs)) + b"\n"
+
+
+def export_csv(queue: AnnotationQueue) -> Iterator[bytes]:
+    """With a header. What is no text is JSON; text that begins like a formula gets an apostrophe before it."""
+    configs = configs_of(queue)
+    columns = [f"values.{config.name}" for config in configs]
+    yield _line([*_columns(), *columns])
+    for annotation, email in _submitted(queue):
+        row = _row(annotation, email, configs)
+        values = row.pop("values")
+        yield _line([*row.values(), *(values.get(config.name) for config in configs)])
+
+
+def _columns() -> list[str]:
+    return [
+        "annotation_id", "task_id", "position", "execution_id", "evaluation_id", "item_id", "annotator_id", "annotator",
+        "submitted_at", "duration_ms", "comment", *_TASK,
+    ]  # fmt: skip
+
+
+def _row(annotation: Annotation, email: str | None, configs: Sequence[ScoreConfig]) -> dict[str, Json]:
+    task = annotation.task
+    told = (
+        annotation.id, task.id, task.position, task.execution_id, task.evaluation_id, task.item_id,
+        annotation.annotator_id, email, annotation.submitted_at, annotation.duration_ms, annotation.comment,
+        *(getattr(task, name) for name in _TASK),
+    )  # fmt: skip
+    return {**dict(zip(_columns(), told, strict=True)), "values": named_values(configs, annotation.values)}
+
+
+def _submitted(queue: AnnotationQueue) -> Iterator[tuple[Annotation, str | None]]:
+    """Each with the annotator's address, in the order in which they were begun."""
+    rows = Annotation.objects.filter(queue=queue).submitted().select_related("task").order_by("id")
+    last: UUID | None = None
+    while block := list((rows if last is None else rows.filter(id__gt=last))[:_BLOCK]):
+        emails = emails_of(annotation.annotator_id for annotation in block)
+        yield from ((annotation, emails.get(annotation.annotator_id)) for annotation in block)
+        last = block[-1].id
+
+
+def _line(values: Sequence[Json]) -> bytes:
+    text = io.StringIO()
+    csv.writer(text).writerow([_cell(value) for value in values])
+    return text.getvalue().encode()
+
+
+def _cell(value: Json) -> str:
+    if value is None:
+        return ""
+    written = value if isinstance(value, str) else dumps(value).decode().strip('"')
+    is_formula = isinstance(value, str) and value.startswith(_FORMULA)
+    return f"'{written}" if is_formula else written
