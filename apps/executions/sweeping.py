@@ -12,6 +12,7 @@ from django.utils import timezone
 from apps.executions.keys import id_bound
 from apps.executions.models import INTERRUPTED, Batch, Execution, ExecutionEvent, Status
 from apps.executions.orchestrator import progress, queueing
+from apps.executions.orchestrator.cases import take_back_calls
 from apps.executions.orchestrator.idempotency import INTERRUPTED_MESSAGE
 from apps.executions.orchestrator.telling import tell_of_end
 
@@ -33,11 +34,13 @@ def sweep_up() -> None:
 def fail_interrupted() -> int:
     """End what still runs after its lease: its process is gone, and no answer was recorded. Gives how many.
 
-    It is not made again: whether the provider answered, and charged, is not known. What was to be cancelled is.
+    It is not made again: whether the provider answered, and charged, is not known. What was to be cancelled is. Only
+    calls of evaluations go back to the queue: their driver waits for one answer to each.
     """
     cancelled = _end(
         lambda: Execution.objects.interrupted().filter(cancel_requested_at__isnull=False), status=Status.CANCELLED
     )
+    take_back_calls()
     failed = _end(
         Execution.objects.interrupted,
         status=Status.FAILED,

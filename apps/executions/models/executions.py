@@ -69,8 +69,8 @@ class Execution(models.Model):
 
     The table is partitioned by month on its key. `lease_expires_at` is when the call has ended for certain, if its
     process lives. `price` is the row that `cost_usd` was computed with; both are null when no price is known.
-    `is_background` says that a worker makes the call; a row of a batch has its place in it, and what a workflow's node
-    calls has its run's id. `saved_cost_usd` is what an answer from the response cache would have cost.
+    `is_background` says that a worker makes the call; `batch_row` is the place in a batch or an evaluation, and what a
+    workflow's node calls has its run's id. `saved_cost_usd` is what an answer from the response cache would have cost.
     """
 
     id = models.UUIDField(primary_key=True, default=uuid7, editable=False)

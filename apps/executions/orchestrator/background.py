@@ -5,7 +5,7 @@ from uuid import UUID
 
 import structlog
 
-from apps.executions.models import Execution, ExecutionPayload, Status
+from apps.executions.models import Execution, ExecutionPayload, Source, Status
 from apps.executions.orchestrator import event_log, progress
 from apps.executions.orchestrator.candidates import candidates_for
 from apps.executions.orchestrator.command import Finished
@@ -84,7 +84,8 @@ def _run_taken(execution: Execution) -> Finished | None:
 
 
 def plan_of(execution: Execution, payload: ExecutionPayload) -> Plan:
-    """The stored messages and parameters for the model as it is now, and its fallbacks now.
+    """The stored messages and parameters for the model as it is now, and its fallbacks now; an evaluation measures its
+    model and has none.
 
     Raises BadRequest when the model can no longer be called.
     """
@@ -95,4 +96,6 @@ def plan_of(execution: Execution, payload: ExecutionPayload) -> Plan:
         response_schema=payload.response_schema,
     )
     models = candidates_for(execution.organization_id, execution.model_id)
+    if execution.source == Source.EVALUATION:
+        models = models[:1]
     return Plan(version, payload.messages, models, payload.parameters)

@@ -22,12 +22,12 @@ from apps.executions.orchestrator.resolution import Plan, resolve_rows
 from everquant.api.errors import Conflict
 from everquant.db import uuid7
 
-_EXECUTION = (
+EXECUTION_COLUMNS = (
     "id", "organization_id", "source", "status", "is_streamed", "is_background", "batch_id", "batch_row", "prompt_id",
     "prompt_version_id", "version_number", "model_id", "provider_model", "unit_id", "ab_variant", "created_by_id",
     "api_key_id", "metadata", "finish_reason", "error_code", "error_message", "queue_ms", "attempt_count", "created_at",
 )  # fmt: skip
-_PAYLOAD = (
+PAYLOAD_COLUMNS = (
     "execution_id", "variables", "messages", "parameters", "tools", "response_schema", "cache_ttl_s", "tool_calls",
 )  # fmt: skip
 _CANCEL_QUEUED = """
@@ -77,8 +77,8 @@ def create_batch(*, command: Command, name: str, rows: Sequence[Row]) -> Batch:
     with transaction.atomic():
         batch = _insert_batch(command, plan, name, len(rows))
         keys = [uuid7() for _ in rows]
-        _copy("executions_execution", _EXECUTION, _executions(batch, command, plan, rows, keys))
-        _copy("executions_executionpayload", _PAYLOAD, _payloads(command, plan, rows, messages, keys))
+        copy_rows("executions_execution", EXECUTION_COLUMNS, _executions(batch, command, plan, rows, keys))
+        copy_rows("executions_executionpayload", PAYLOAD_COLUMNS, _payloads(command, plan, rows, messages, keys))
         queueing.call_runners(batch.organization_id, len(rows))
     return batch
 
@@ -166,7 +166,7 @@ def _payloads(
         yield key, _json(row.variables), _json(said), parameters, tools, schema, command.cache_ttl_s, "[]"
 
 
-def _copy(table: str, columns: Sequence[str], rows: Iterable[tuple[Any, ...]]) -> None:
+def copy_rows(table: str, columns: Sequence[str], rows: Iterable[tuple[Any, ...]]) -> None:
     with connection.cursor() as cursor, cursor.copy(f"COPY {table} ({', '.join(columns)}) FROM STDIN") as copy:
         for row in rows:
             copy.write_row(row)

@@ -51,6 +51,11 @@ FROM taken JOIN executions_executionpayload p
 ON p.execution_id = taken.id AND p.execution_id >= %(low)s AND p.execution_id < %(high)s
 """
 _PAYLOAD = ("variables", "messages", "parameters", "tools", "response_schema", "cache_ttl_s")
+_FREE = """
+SELECT count(*) FILTER (WHERE status = 'todo') + greatest(0, count(*) FILTER (WHERE status = 'doing') - (
+    SELECT count(*) FROM executions_execution WHERE status = 'running' AND is_background))
+FROM procrastinate_jobs WHERE task_name = %s AND status IN ('todo', 'doing')
+"""
 _ORGANIZATIONS = """
 WITH RECURSIVE waiting AS (
     (SELECT organization_id FROM executions_execution
@@ -81,6 +86,19 @@ def call_runners(organization_id: UUID, executions: int) -> None:
     """Have runners come for so many executions; in the transaction that stores them."""
     jobs: list[JSONDict] = [{"organization_id": str(organization_id)}] * min(executions, settings.QUEUE_RUNNERS)
     app.configure_task(TASK, queue=QUEUE).batch_defer(*jobs)
+
+
+def call_missing_runners_for(organization_id: UUID, waiting: int) -> None:
+    """As `call_runners`, for who stores a few again and again: only as many as are not there for them already.
+
+    Runners that call nobody are free, or end just now: who stores them looks again a moment later.
+    """
+    with connection.cursor() as cursor:
+        cursor.execute(_FREE, [TASK])
+        free = int(cursor.fetchone()[0])
+    missing = min(waiting, settings.QUEUE_RUNNERS) - free
+    if missing > 0:
+        call_runners(organization_id, missing)
 
 
 def waiting_organizations() -> list[UUID]:

@@ -49,7 +49,7 @@ _BEGIN = (
 )
 _FINISH = (
     f"WITH finished AS (UPDATE executions_execution SET ({', '.join(_RESULT)}) = ROW({_places(_RESULT)}) "  # noqa: S608 (as above)
-    "WHERE id = %s AND status = 'running' RETURNING id), "
+    "WHERE id = %s AND status = 'running' AND started_at = %s RETURNING id), "
     "payload AS (UPDATE executions_executionpayload SET output = %s, tool_calls = %s "
     "WHERE execution_id = %s AND EXISTS (SELECT FROM finished)), "
     f"tries AS (INSERT INTO executions_executionattempt (execution_id, {', '.join(_ATTEMPT)}) "
@@ -81,10 +81,13 @@ def send(statements: Sequence[Statement]) -> None:
 
 
 def finish(execution: Execution, payload: ExecutionPayload, attempts: list[ExecutionAttempt]) -> bool:
-    """Store the end of a running execution. False when it had ended already: then nothing is written."""
+    """Store the end of a running execution. False when it had ended already: then nothing is written.
+
+    Nor when another process has taken it meanwhile, which believed this one dead.
+    """
     tries = orjson.dumps([{name: getattr(attempt, name) for name in _ATTEMPT} for attempt in attempts]).decode()
     parameters = [
-        *_values(execution, _RESULT), execution.id,
+        *_values(execution, _RESULT), execution.id, execution.started_at,
         payload.output, orjson.dumps(payload.tool_calls).decode(), execution.id, tries,
     ]  # fmt: skip
 

@@ -1,6 +1,6 @@
 """Webhooks of executions that nobody waits for; in the transaction of what happened."""
 
-from apps.executions.models import Execution, Status
+from apps.executions.models import Execution, Source, Status
 from apps.executions.representation import summarize
 from apps.organizations.webhooks import emit
 
@@ -12,8 +12,9 @@ EVENTS = {
 
 
 def is_told(execution: Execution) -> bool:
-    """Whether its end is an event of its own: a batch is told of as a whole."""
-    return execution.is_background and execution.batch_id is None
+    """Whether its end is an event of its own: batches and evaluations are told of as a whole."""
+    is_part = execution.batch_id is not None or execution.source == Source.EVALUATION
+    return execution.is_background and not is_part
 
 
 def tell_of_end(execution: Execution) -> None:
