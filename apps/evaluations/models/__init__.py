@@ -30,6 +30,7 @@ from apps.evaluations.models.evaluators import (
     ScoreConfig,
     ScoreType,
 )
+from apps.evaluations.models.gates import GateResult, Verdict
 from apps.evaluations.models.imports import (
     TERMINAL_IMPORT,
     DatasetImport,
@@ -79,6 +80,7 @@ __all__ = [
     "EvaluationSubject",
     "Evaluator",
     "EvaluatorVersion",
+    "GateResult",
     "ImportFormat",
     "ImportStatus",
     "OnDuplicate",
@@ -90,4 +92,5 @@ __all__ = [
     "ScoreConfig",
     "ScoreType",
     "SubjectKind",
+    "Verdict",
 ]
