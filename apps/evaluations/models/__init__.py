@@ -1,3 +1,4 @@
+from apps.evaluations.models.agreements import JudgeAgreement, Weighting
 from apps.evaluations.models.annotations import (
     Annotation,
     AnnotationCriterion,
@@ -44,6 +45,7 @@ from apps.evaluations.models.imports import (
 from apps.evaluations.models.promotion import (
     Decision,
     PromotionApproval,
+    PromotionGate,
     PromotionPolicy,
     PromotionPolicyMetric,
 )
@@ -83,9 +85,11 @@ __all__ = [
     "GateResult",
     "ImportFormat",
     "ImportStatus",
+    "JudgeAgreement",
     "OnDuplicate",
     "OnError",
     "PromotionApproval",
+    "PromotionGate",
     "PromotionPolicy",
     "PromotionPolicyMetric",
     "Reopening",
@@ -93,4 +97,5 @@ __all__ = [
     "ScoreType",
     "SubjectKind",
     "Verdict",
+    "Weighting",
 ]
