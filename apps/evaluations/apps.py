@@ -7,5 +7,8 @@ class EvaluationsConfig(AppConfig):
 
     def ready(self) -> None:
         from apps.evaluations.evaluators import register_all  # noqa: PLC0415 (Django's registry is ready only here)
+        from apps.evaluations.scoring.checking import check_score_of_execution  # noqa: PLC0415 (as above)
+        from apps.executions.score_checks import register_score_check  # noqa: PLC0415 (as above)
 
         register_all()
+        register_score_check(check_score_of_execution)

@@ -3,4 +3,5 @@ from django.urls import URLPattern, URLResolver, include, path
 urlpatterns: list[URLPattern | URLResolver] = [
     path("", include("apps.evaluations.annotation.urls")),
     path("", include("apps.evaluations.runs.urls")),
+    path("", include("apps.evaluations.scoring.urls")),
 ]

@@ -13,6 +13,7 @@ from apps.executions.orchestrator.background import plan_of
 from apps.executions.orchestrator.leases import announce_cancellation
 from apps.executions.orchestrator.running import hold
 from apps.executions.orchestrator.telling import tell_of_end
+from apps.executions.score_checks import NewScore, check_score
 from apps.users.principal import Principal
 from everquant.api.errors import Conflict
 from everquant.db import uuid7
@@ -81,7 +82,8 @@ def add_score(
     comment: str,
     by: Principal,
 ) -> Score:
-    """Raises IntegrityError for a value that does not fit its type."""
+    """Raises IntegrityError for a value that does not fit its type, BadRequest for one that a check refuses."""
+    check_score(NewScore(execution.organization_id, name, type, value))
     columns: dict[str, Any] = {"text": value} if isinstance(value, str) else {"number": float(value)}
     return Score.objects.create(
         organization_id=execution.organization_id,
