@@ -133,10 +133,14 @@ def ratio_interval(numerator: Floats, denominator: Floats, confidence: float = 0
 
 def student_interval(values: Floats, confidence: float = 0.95) -> Interval:
     n = len(values)
+    return student_interval_of(float(values.mean()), float(np.std(values, ddof=1)), n, confidence) if n > 1 else UNKNOWN
+
+
+def student_interval_of(mean: float, deviation: float, n: int, confidence: float = 0.95) -> Interval:
+    """From the mean and the sample deviation (n - 1) of n values; UNKNOWN for fewer than two."""
     if n < 2:
         return UNKNOWN
-    half = float(stdtrit(n - 1, (1 + confidence) / 2)) * float(np.std(values, ddof=1)) / n**0.5
-    mean = float(values.mean())
+    half = float(stdtrit(n - 1, (1 + confidence) / 2)) * deviation / n**0.5
     return Interval(mean - half, mean + half, "student", is_degenerate=half == 0)
 
 
