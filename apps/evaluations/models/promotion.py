@@ -10,6 +10,7 @@ from django.db.models import Q
 from apps.evaluations.models.datasets import SPLIT_LENGTH, DatasetVersion
 from apps.evaluations.models.evaluations import MAX_REPEATS
 from apps.evaluations.models.evaluators import NAME_LENGTH, EvaluatorVersion
+from apps.evaluations.models.gates import GateResult
 from apps.organizations.models import SoftDeleteTenantModel, SoftDeleteTenantQuerySet, TenantModel, TenantQuerySet
 from apps.prompts.fields import OrderedJSONField
 from apps.prompts.models import LABEL, LABEL_LENGTH, Prompt
@@ -109,6 +110,28 @@ class PromotionPolicyMetric(models.Model):
         return self.name
 
 
+class PromotionGate(TenantModel):
+    """A verdict of a policy's rules on a version, under one revision of the policy; the newest one counts.
+
+    `version_id` is that of the prompt or workflow, `baseline_version_id` the one that the label pointed at, null where
+    the rules looked at the candidate alone.
+    """
+
+    policy = models.ForeignKey(PromotionPolicy, on_delete=models.CASCADE, related_name="gates", db_index=False)
+    revision = models.PositiveIntegerField()
+    version_id = models.UUIDField()
+    version_number = models.PositiveIntegerField()
+    baseline_version_id = models.UUIDField(null=True)
+    result = models.OneToOneField(GateResult, on_delete=models.CASCADE, related_name="+")
+
+    class Meta:
+        ordering = ["-id"]
+        indexes = [models.Index(fields=["policy", "revision", "version_id", "-id"], name="evaluations_promotion_gates")]
+
+    def __str__(self) -> str:
+        return f"version {self.version_number}"
+
+
 class Decision(models.TextChoices):
     APPROVE = "approve"
     REJECT = "reject"
@@ -152,4 +175,5 @@ class PromotionApproval(TenantModel):
 
 
 auditlog.register(PromotionPolicy, exclude_fields=["updated_at"])
+auditlog.register(PromotionGate, exclude_fields=["updated_at"])
 auditlog.register(PromotionApproval, exclude_fields=["updated_at"])
