@@ -92,6 +92,7 @@ class Environment(BaseSettings):
     queue_runners: int = Field(default=64, ge=1)
     workflow_runs_per_organization: int = Field(default=100, ge=1)
     evaluations_per_organization: int = Field(default=2, ge=1)
+    judge_min_kappa: float = Field(default=0.6, ge=0, le=1)
     workflow_checkpoints_kept_s: float = Field(default=86_400, ge=0)
     on_disconnect: Literal["finish", "cancel"] = "finish"
     max_batch_bytes: int = Field(default=32 * 1024 * 1024, ge=1024)

@@ -309,6 +309,7 @@ LEASE_RENEW_S = LEASE_S / 4.5
 QUEUE_RUNNERS = ENV.queue_runners
 WORKFLOW_RUNS_PER_ORGANIZATION = ENV.workflow_runs_per_organization
 EVALUATIONS_PER_ORGANIZATION = ENV.evaluations_per_organization
+JUDGE_MIN_KAPPA = ENV.judge_min_kappa
 WORKFLOW_CHECKPOINTS_KEPT_S = ENV.workflow_checkpoints_kept_s
 ON_DISCONNECT = ENV.on_disconnect
 # What may be larger than MAX_BODY_BYTES, by path.
