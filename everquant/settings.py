@@ -217,6 +217,7 @@ SPECTACULAR_SETTINGS = {
     "SWAGGER_UI_FAVICON_HREF": "SIDECAR",
     "REDOC_DIST": "SIDECAR",
     "ENUM_NAME_OVERRIDES": {
+        "AnnotationStatusEnum": "apps.evaluations.models.AnnotationStatus",
         "ExecutionSourceEnum": "apps.executions.models.Source",
         "PromptTypeEnum": "apps.prompts.models.Prompt.Type",
         "ScoreSourceEnum": "apps.executions.models.Score.Source",
@@ -377,6 +378,11 @@ ADMIN_PAGES = {
         ("Triggers", "sensors", "workflows_workflowtrigger"),
         ("Versions", "history", "workflows_workflowversion"),
         ("Label history", "label", "workflows_workflowlabelevent"),
+    ],
+    "Evaluations": [
+        ("Annotation queues", "rate_review", "evaluations_annotationqueue"),
+        ("Annotations", "edit_note", "evaluations_annotation"),
+        ("Annotation tasks", "checklist", "evaluations_annotationtask"),
     ],
     "Executions": [
         ("Executions", "bolt", "executions_execution"),

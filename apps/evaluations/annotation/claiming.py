@@ -29,6 +29,12 @@ def require_annotator(queue: AnnotationQueue, by: Principal) -> None:
         raise Forbidden("This queue is assigned to others.")
 
 
+def open_annotation(*, queue: AnnotationQueue, by: Principal) -> Annotation | None:
+    """The task that this person has open, with its queue and task; None without one."""
+    own = _open_of(queue, by).first()
+    return None if own is None else _with_task(own)
+
+
 @transaction.atomic
 def claim_next(*, queue: AnnotationQueue, by: Principal) -> Annotation | None:
     """The task that this person has open, else the least annotated one that they have not done; None without any.
@@ -53,8 +59,7 @@ def claim_next(*, queue: AnnotationQueue, by: Principal) -> Annotation | None:
             return _take(task, by, now)
     except IntegrityError:
         # The same person has asked twice at once: the other request has it.
-        other = _open_of(queue, by).first()
-        return None if other is None else _with_task(other)
+        return open_annotation(queue=queue, by=by)
 
 
 @transaction.atomic

@@ -115,7 +115,7 @@ def _item_problem(item: Any) -> Any:
     return problems
 
 
-class QueueInputSerializer(StrictSerializer):
+class AnnotationQueueInputSerializer(StrictSerializer):
     name = StrictCharField(max_length=200)
     instructions = StrictCharField(default="", allow_blank=True, max_length=20_000)
     score_config_ids = _ids(1, MAX_CRITERIA, help_text="What is asked of each task, in this order.")
@@ -136,7 +136,7 @@ class QuestionSerializer(serializers.Serializer):
     categories = serializers.ListField(child=FreeObjectField())
 
 
-class QueueSerializer(serializers.Serializer):
+class AnnotationQueueSerializer(serializers.Serializer):
     id = serializers.UUIDField()
     organization_id = serializers.UUIDField()
     name = serializers.CharField()
@@ -153,7 +153,7 @@ class QueueSerializer(serializers.Serializer):
         return represent_queue(instance)
 
 
-class CaseFilterSerializer(StrictSerializer):
+class AnnotatedCasesSerializer(StrictSerializer):
     """`failed`: a metric did not pass. `errors`: a metric erred. `disagreement`: one passed and another did not."""
 
     which = serializers.ChoiceField(["all", "failed", "errors", "disagreement"], default="all")
@@ -161,7 +161,7 @@ class CaseFilterSerializer(StrictSerializer):
     subject = StrictIntegerField(required=False, min_value=0, max_value=100, help_text="Its position.")
 
 
-class TasksInputSerializer(StrictSerializer):
+class AnnotationTasksInputSerializer(StrictSerializer):
     """Exactly one of `execution_ids`, `execution_filter`, `evaluation_id` and `items`.
 
     `execution_filter` has the parameters of `GET /executions`; the newest `limit` with an output are taken. `filter`
@@ -171,7 +171,7 @@ class TasksInputSerializer(StrictSerializer):
     execution_ids = _ids(1, MAX_GIVEN, required=False)
     execution_filter = ExecutionFilterField(required=False)
     evaluation_id = StrictUUIDField(required=False)
-    filter = CaseFilterSerializer(required=False)
+    filter = AnnotatedCasesSerializer(required=False)
     items = ItemsField(required=False)
     limit = StrictIntegerField(required=False, min_value=1, max_value=MAX_FOUND)
     seed = StrictIntegerField(required=False, min_value=0, max_value=2**31 - 1)
@@ -195,31 +195,23 @@ SOURCES: dict[str, tuple[str, ...]] = {
 }
 
 
-class TasksInputExtension(OpenApiSerializerExtension):
+class AnnotationTasksInputExtension(OpenApiSerializerExtension):
     """What the fields alone cannot say: there is one source."""
 
-    target_class = TasksInputSerializer
+    target_class = AnnotationTasksInputSerializer
 
     def map_serializer(self, auto_schema: Any, direction: Any) -> Any:
         schema = auto_schema._map_serializer(self.target, direction, bypass_extensions=True)
-        fields = schema["properties"]
-        schema["oneOf"] = [
-            {
-                "required": [source],
-                "properties": dict.fromkeys((source, *narrowing), True),
-                "not": {"anyOf": [{"required": [name]} for name in fields if name not in (source, *narrowing)]},
-            }
-            for source, narrowing in SOURCES.items()
-        ]
+        schema["oneOf"] = [{"required": [source]} for source in SOURCES]
         return schema
 
 
-class AddedSerializer(serializers.Serializer):
+class AddedTasksSerializer(serializers.Serializer):
     added = serializers.IntegerField(min_value=0)
     already_there = serializers.IntegerField(min_value=0, help_text="Nothing is twice in a queue.")
 
 
-class TaskSummarySerializer(serializers.Serializer):
+class AnnotationTaskSummarySerializer(serializers.Serializer):
     id = serializers.UUIDField()
     queue_id = serializers.UUIDField()
     position = serializers.IntegerField()
@@ -234,7 +226,7 @@ class TaskSummarySerializer(serializers.Serializer):
         return summarize_task(instance)
 
 
-class TaskSerializer(TaskSummarySerializer):
+class AnnotationTaskSerializer(AnnotationTaskSummarySerializer):
     """As it was when it was put into the queue."""
 
     input = AnyField()
@@ -278,7 +270,7 @@ class AnnotationSummarySerializer(serializers.Serializer):
 
 
 class AnnotationSerializer(AnnotationSummarySerializer):
-    task = TaskSerializer()
+    task = AnnotationTaskSerializer()
 
     def to_representation(self, instance: Annotation) -> dict[str, Any]:
         return represent_annotation(instance)
@@ -288,7 +280,7 @@ class ClaimSerializer(serializers.Serializer):
     annotation = AnnotationSerializer(allow_null=True, help_text="Null: there is nothing left for the caller.")
 
 
-class TaskCountsSerializer(serializers.Serializer):
+class AnnotationTaskCountsSerializer(serializers.Serializer):
     total = serializers.IntegerField(min_value=0)
     begun = serializers.IntegerField(min_value=0, help_text="Some annotations, but not all that are wanted.")
     complete = serializers.IntegerField(min_value=0)
@@ -307,13 +299,13 @@ class AnnotatorSerializer(AnnotationCountsSerializer):
     mean_duration_ms = serializers.FloatField(allow_null=True)
 
 
-class ProgressSerializer(serializers.Serializer):
-    tasks = TaskCountsSerializer()
+class QueueProgressSerializer(serializers.Serializer):
+    tasks = AnnotationTaskCountsSerializer()
     annotations = AnnotationCountsSerializer()
     annotators = AnnotatorSerializer(many=True)
 
 
-class PairSerializer(serializers.Serializer):
+class AnnotatorPairSerializer(serializers.Serializer):
     """Cohen's kappa of two people on the tasks that both have annotated."""
 
     annotator_ids = serializers.ListField(child=serializers.UUIDField(), min_length=2, max_length=2)
@@ -323,13 +315,13 @@ class PairSerializer(serializers.Serializer):
     high = serializers.FloatField(allow_null=True)
 
 
-class DisagreementSerializer(serializers.Serializer):
+class DisagreedTaskSerializer(serializers.Serializer):
     task_id = serializers.UUIDField()
     disagreement = serializers.FloatField(help_text="Mean distance of two annotations, from 0 to 1.")
     values = serializers.ListField(child=AnyField())
 
 
-class ConfigAgreementSerializer(serializers.Serializer):
+class QuestionAgreementSerializer(serializers.Serializer):
     score_config_id = serializers.UUIDField()
     name = serializers.CharField()
     type = serializers.CharField()
@@ -339,14 +331,14 @@ class ConfigAgreementSerializer(serializers.Serializer):
     high = serializers.FloatField(allow_null=True)
     n_tasks = serializers.IntegerField(min_value=0, help_text="Tasks with two annotations or more.")
     n_annotations = serializers.IntegerField(min_value=0, help_text="Annotations of these tasks.")
-    pairs = PairSerializer(many=True)
-    most_disagreed = DisagreementSerializer(many=True)
+    pairs = AnnotatorPairSerializer(many=True)
+    most_disagreed = DisagreedTaskSerializer(many=True)
 
 
-class AgreementSerializer(serializers.Serializer):
+class QueueAgreementSerializer(serializers.Serializer):
     confidence = serializers.FloatField()
     min_overlap = serializers.IntegerField(help_text="Pairs with fewer tasks in common are left out.")
-    score_configs = ConfigAgreementSerializer(many=True)
+    score_configs = QuestionAgreementSerializer(many=True)
 
 
 @extend_schema_field({"type": "number", "minimum": 0, "maximum": 1})
@@ -392,9 +384,7 @@ class LabelledInputExtension(OpenApiSerializerExtension):
 
     def map_serializer(self, auto_schema: Any, direction: Any) -> Any:
         schema = auto_schema._map_serializer(self.target, direction, bypass_extensions=True)
-        new = {"required": ["slug"], "not": {"required": ["dataset_id"]}}
-        further = {"required": ["dataset_id"], "not": {"anyOf": [{"required": ["slug"]}, {"required": ["name"]}]}}
-        schema["oneOf"] = [new, further]
+        schema["oneOf"] = [{"required": ["slug"]}, {"required": ["dataset_id"]}]
         return schema
 
 

@@ -82,11 +82,6 @@ def _ask_for(queue: AnnotationQueue, configs: Sequence[ScoreConfig]) -> None:
 
 def progress_of(queue: AnnotationQueue) -> dict[str, Any]:
     """Counts of tasks and annotations, and each annotator's, the busiest first; times in milliseconds."""
-    tasks = queue.tasks.aggregate(
-        total=Count("id"),
-        complete=Count("id", filter=Q(submitted_count__gte=queue.annotations_per_task)),
-        begun=Count("id", filter=Q(submitted_count__gt=0, submitted_count__lt=queue.annotations_per_task)),
-    )
     people = list(
         Annotation.objects.filter(queue=queue)
         .values("annotator_id")
@@ -98,10 +93,21 @@ def progress_of(queue: AnnotationQueue) -> dict[str, Any]:
     )
     emails = emails_of(person["annotator_id"] for person in people)
     return {
-        "tasks": tasks,
+        "tasks": counts_of_tasks(queue),
         "annotations": {status.value: sum(person[status.value] for person in people) for status in AnnotationStatus},
         "annotators": [{**person, "email": emails.get(person["annotator_id"])} for person in people],
     }
+
+
+def counts_of_tasks(queue: AnnotationQueue) -> dict[str, int]:
+    """A task is complete with as many submissions as the queue wants, and begun with fewer."""
+    wanted = queue.annotations_per_task
+    counts: dict[str, int] = queue.tasks.aggregate(
+        total=Count("id"),
+        complete=Count("id", filter=Q(submitted_count__gte=wanted)),
+        begun=Count("id", filter=Q(submitted_count__gt=0, submitted_count__lt=wanted)),
+    )
+    return counts
 
 
 def emails_of(user_ids: Any) -> dict[UUID, str]:

@@ -33,7 +33,7 @@ _DEFAULT_LIMIT = 100
 
 class AnnotationQueueViewSet(ResourceViewSet):
     queryset = AnnotationQueue.objects.all()
-    serializer_class = shapes.QueueSerializer
+    serializer_class = shapes.AnnotationQueueSerializer
     search_fields: ClassVar[list[str]] = ["name", "instructions"]
     ordering_fields: ClassVar[list[str]] = ["name", "created_at", "updated_at"]
     permissions = {
@@ -54,16 +54,16 @@ class AnnotationQueueViewSet(ResourceViewSet):
     }  # fmt: skip
     query_parameters = {"export": frozenset({"format"})}
     input_serializer_classes = {
-        "create": shapes.QueueInputSerializer,
-        "update": shapes.QueueInputSerializer,
-        "partial_update": shapes.QueueInputSerializer,
+        "create": shapes.AnnotationQueueInputSerializer,
+        "update": shapes.AnnotationQueueInputSerializer,
+        "partial_update": shapes.AnnotationQueueInputSerializer,
         "claim": EmptySerializer,
         "make_dataset": shapes.LabelledInputSerializer,
     }
     output_serializer_classes = {
         "claim": shapes.ClaimSerializer,
-        "progress": shapes.ProgressSerializer,
-        "agreement": shapes.AgreementSerializer,
+        "progress": shapes.QueueProgressSerializer,
+        "agreement": shapes.QueueAgreementSerializer,
         "make_dataset": shapes.LabelledSerializer,
     }
 
@@ -144,10 +144,10 @@ class QueueTasksViewSet(ListMixin, _OfQueue):
     """The tasks of a queue, in their order."""
 
     queryset = AnnotationTask.objects.all()
-    serializer_class = shapes.TaskSummarySerializer
+    serializer_class = shapes.AnnotationTaskSummarySerializer
     permissions = {"list": "evaluations:read", "add": "evaluations:update"}
-    input_serializer_classes = {"add": shapes.TasksInputSerializer}
-    output_serializer_classes = {"add": shapes.AddedSerializer}
+    input_serializer_classes = {"add": shapes.AnnotationTasksInputSerializer}
+    output_serializer_classes = {"add": shapes.AddedTasksSerializer}
 
     def refine(self, queryset: Any) -> Any:
         return super().refine(queryset).defer("input", "output", "expected", "context")
@@ -216,7 +216,7 @@ class AnnotationTaskViewSet(RetrieveMixin, TenantViewSet):
     """A task as it was when it was put into its queue."""
 
     queryset = AnnotationTask.objects.all()
-    serializer_class = shapes.TaskSerializer
+    serializer_class = shapes.AnnotationTaskSerializer
     permissions = {"retrieve": "evaluations:read"}
 
     def refine(self, queryset: Any) -> Any:
