@@ -29,9 +29,14 @@ def make_model(organization, upstream):
             provider=provider,
             slug=f"m-{uuid4()}",
             provider_model_name=name,
-            capabilities=[Capability.CHAT, Capability.STREAMING],
             fallbacks=list(fallbacks),
-            **{"input_price_usd": "1.25", "cached_input_price_usd": "0.125", "output_price_usd": "10", **values},
+            **{
+                "capabilities": [Capability.CHAT, Capability.STREAMING],
+                "input_price_usd": "1.25",
+                "cached_input_price_usd": "0.125",
+                "output_price_usd": "10",
+                **values,
+            },
         )
 
     return make

@@ -1,6 +1,7 @@
 """How one answer is given, and the model names that ask for it."""
 
 import re
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -10,13 +11,13 @@ STEP_S = 0.02
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Behaviour:
-    """Times in seconds. `text` None answers `You said: ` and the last user text."""
+    """Times in seconds. `text` None answers `You said: ` and the last user text; a function is given the request."""
 
     delay_s: float = 0.0
     status: int = 200
     retry_after: str = ""
     message: str = ""
-    text: str | None = None
+    text: str | Callable[[dict[str, Any]], str] | None = None
     words: list[str] | None = None
     tool_calls: list[dict[str, Any]] = field(default_factory=list)
     finish_reason: str = ""

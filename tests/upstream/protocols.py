@@ -2,7 +2,7 @@
 
 import base64
 import struct
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import orjson
@@ -49,7 +49,9 @@ class Answer:
         return "".join(self.words)
 
 
-def _words(text: str | None, request: Json, *, silent: bool) -> list[str]:
+def _words(text: str | Callable[[Json], str] | None, request: Json, *, silent: bool) -> list[str]:
+    if callable(text):
+        text = text(request)
     if text is None:
         text = "" if silent else f"You said: {last_user_text(request)}"
     parts = text.split(" ")
