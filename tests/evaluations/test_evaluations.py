@@ -2,9 +2,8 @@
 
 import pytest
 
-from apps.evaluations.models import Evaluation, EvaluationScore
-from tests.evaluations.conftest import EVALUATIONS, finish
-from tests.workflows.starting import make_workflow
+from apps.evaluations.models import Evaluation
+from tests.evaluations.conftest import EVALUATIONS
 
 
 @pytest.fixture
@@ -47,7 +46,7 @@ def test_what_it_names_is_pinned(editor, wish, prompt, dataset, exact):
     recorded, asked = stored.subjects.all()
     assert (recorded.kind, recorded.name) == ("recorded", "recorded")
     assert (str(asked.prompt_id), asked.version_number) == (prompt["id"], 1)
-    assert asked.prompt_version_id is not None and asked.model_id is not None
+    assert None not in {asked.prompt_version_id, asked.model_id}
     assert stored.metrics.get().evaluator_version == exact
     assert made["progress"] == {
         "items": 3, "cases": 6, "succeeded": 0, "failed": 0, "share": 0.0, "scores": 0, "score_errors": 0,

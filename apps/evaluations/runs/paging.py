@@ -56,6 +56,13 @@ class CasePagination(BasePagination):
         return paged_schema(schema, {**counts, "total_is_exact": {"type": "boolean"}, **cursor})
 
 
+class DiffPagination(CasePagination):
+    """Pages of one object that holds the rows."""
+
+    def get_paginated_response_schema(self, schema: dict[str, Any]) -> dict[str, Any]:
+        return super().get_paginated_response_schema(schema["items"])
+
+
 def _decoded(cursor: str | None) -> int:
     if cursor is None:
         return 0

@@ -166,7 +166,7 @@ def _check_parameters(wish: SubjectWish, found: Problems) -> None:
 
 def _require_limit(subject: EvaluationSubject, found: Problems) -> None:
     """What a run may cost at most is held back within the budget while it runs."""
-    version: Any = WorkflowVersion.objects.get(id=subject.workflow_version_id)
+    version: Any = WorkflowVersion.objects.get(pk=str(subject.workflow_version_id))
     settings = version.definition.get("settings") or {}
     if settings.get("max_cost_usd") is None:
         found["workflow"] = "With a budget it needs a limit of its own: settings.max_cost_usd."

@@ -3,7 +3,7 @@
 from typing import Any
 
 import django_filters
-from django.db.models import Case, Exists, OuterRef, Q, QuerySet, TextField, When
+from django.db.models import Case, Exists, F, OuterRef, Q, QuerySet, Subquery, TextField, When
 from django.db.models.functions import Cast
 from drf_spectacular.utils import extend_schema_field
 from rest_framework.exceptions import ValidationError
@@ -69,7 +69,7 @@ class ResultFilter(django_filters.FilterSet):
         if about_case:
             queryset = queryset.filter(_has_case(*about_case))
         if other is not None:
-            queryset = queryset.filter(_disagreement(subject, other, metric))
+            queryset = _disagreeing(queryset, subject, other, metric)
         return _found(queryset, wanted["search"], subject) if "search" in wanted else queryset
 
     def _position(self, model: Any, parameter: str, wanted: dict[str, Any]) -> int | None:
@@ -131,12 +131,17 @@ def _about_score(wanted: dict[str, Any], metric: int) -> list[Any]:
     return [Exists(score.filter(conditions))] if conditions else []
 
 
-def _disagreement(subject: int | None, other: int, metric: int | None) -> Exists:
-    """Both have a score, and what it says differs."""
-    scores = EvaluationScore.objects.filter(metric=metric, error_code="").annotate(said=_SAID)
-    same = {f"case__{name}": OuterRef(f"case__{name}") for name in ("evaluation_id", "item_id", "repeat")}
-    theirs = scores.filter(case__subject=other, **same).exclude(said=OuterRef("said"))
-    return Exists(scores.filter(Exists(theirs), case__in=_siblings().filter(subject=subject)))
+def _disagreeing(queryset: Any, subject: Any, other: int, metric: Any) -> Any:
+    """Both have a score, and it differs."""
+    mine, theirs = (_said(position, metric) for position in (subject, other))
+    both = queryset.alias(mine=mine, theirs=theirs)
+    return both.filter(Q(mine__lt=F("theirs")) | Q(mine__gt=F("theirs")))  # neither holds without a score
+
+
+def _said(subject: int, metric: int) -> Subquery:
+    row = {f"case__{name}": OuterRef(name) for name in ("evaluation_id", "item_id", "repeat")}
+    scores = EvaluationScore.objects.filter(**row, case__subject=subject, metric=metric, error_code="")
+    return Subquery(scores.values(said=_SAID)[:1])
 
 
 def _found(queryset: Any, text: str, subject: int | None) -> Any:

@@ -78,7 +78,7 @@ def read_rows(
     if not keys:
         return []
     with connection.cursor() as cursor:
-        parameters = {
+        parameters: dict[str, Any] = {
             "evaluation": evaluation.id,
             "items": [item_id for item_id, _ in keys],
             "repeats": [repeat for _, repeat in keys],

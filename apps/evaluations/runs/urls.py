@@ -2,6 +2,7 @@ from typing import Any
 
 from django.urls import URLPattern, URLResolver, path
 
+from apps.evaluations.runs.result_views import DiffViewSet, ResultViewSet, RowsViewSet
 from apps.evaluations.runs.views import EvaluationViewSet
 
 _ONE: Any = {"get": "retrieve", "patch": "partial_update", "delete": "destroy"}
@@ -16,4 +17,9 @@ urlpatterns: list[URLPattern | URLResolver] = [
         EvaluationViewSet.as_view({"post": "retry_errors"}),
         name="evaluation-retry-errors",
     ),
+    path("evaluations/<uuid:pk>/summary", ResultViewSet.as_view({"get": "summary"}), name="evaluation-summary"),
+    path("evaluations/<uuid:pk>/export", ResultViewSet.as_view({"get": "export"}), name="evaluation-export"),
+    path("evaluations/<uuid:pk>/cases/<int:case_id>", ResultViewSet.as_view({"get": "case"}), name="evaluation-case"),
+    path("evaluations/<uuid:pk>/results", RowsViewSet.as_view({"get": "list"}), name="evaluation-results"),
+    path("evaluations/<uuid:pk>/diff", DiffViewSet.as_view({"get": "list"}), name="evaluation-diff"),
 ]
