@@ -1,22 +1,22 @@
-from collections.abc import Mapping
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from functools import cache
 from importlib import import_module
+from itertools import pairwise
 from typing import Any, ClassVar
 
 from apps.evaluations.evaluators.grading import AT_LEAST, graded
 from apps.evaluations.evaluators.reading import compared_texts, config
 from apps.workflows.evaluating import Context, EvaluationError, Evaluator, Score
 
-# rougeL fills a table of output by expected words in Python: a million of them take half a second.
-MAX_TABLE = 1_000_000
-
 
 class Rouge(Evaluator):
-    """ROUGE of one output (rouge-score), from 0 to 1: the words, pairs of words or longest sequence in common.
+    """ROUGE of one output (Lin 2004), from 0 to 1: the words, pairs of words or longest sequence in common.
 
     `measure` takes the F score, the share of the output that is expected (`precision`), or of the expected text that is
-    there (`recall`). `stemmer` compares English words without their endings. It reads a to z and 0 to 9 only: other
-    scripts are an error, not a low score. Of several expected texts the best counts. At most 50,000 characters of each;
-    rougeL at most about 1,000 words of each.
+    there (`recall`). `stemmer` compares English words without their endings. Words are those of rouge-score, of a to z
+    and 0 to 9 only: other scripts are an error, not a low score. Of several expected texts the best counts. At most
+    50,000 characters of each.
     """
 
     kind = "rouge"
@@ -32,21 +32,34 @@ class Rouge(Evaluator):
     )
 
     def evaluate(self, config: Mapping[str, Any], context: Context) -> Score:
-        scoring: Any = import_module("rouge_score.rouge_scorer")  # for those who need it: it costs a second
-        tokenizers: Any = import_module("rouge_score.tokenizers")
-
-        output, references = compared_texts(context)
-        kind = config.get("type", "rougeL")
-        tokenizer = tokenizers.DefaultTokenizer(config.get("stemmer", False))
-        _check_words(kind, tokenizer, output, references)
-        scorer = scoring.RougeScorer([kind], tokenizer=tokenizer)
-        field = {"f1": "fmeasure"}.get(config.get("measure", "f1"), config.get("measure"))
-        return graded(max(getattr(scorer.score(one, output)[kind], str(field)) for one in references), config)
+        kind, measure = config.get("type", "rougeL"), config.get("measure", "f1")
+        text, references = compared_texts(context)
+        output, *expected = (_units(kind, one, bool(config.get("stemmer", False))) for one in (text, *references))
+        if not all(expected):
+            raise EvaluationError("NOTHING_EXPECTED", f"The expected text has too few words of a-z and 0-9 for {kind}.")
+        return graded(max(_share(measure, _common(kind, output, one), output, one) for one in expected), config)
 
 
-def _check_words(kind: str, tokenizer: Any, output: str, references: list[str]) -> None:
-    counts = [len(tokenizer.tokenize(reference)) for reference in references]
-    if min(counts) < (2 if kind == "rouge2" else 1):
-        raise EvaluationError("NOTHING_EXPECTED", f"The expected text has too few words of a-z and 0-9 for {kind}.")
-    if kind == "rougeL" and sum(counts) * len(tokenizer.tokenize(output)) > MAX_TABLE:
-        raise EvaluationError("TOO_LARGE", f"Output by expected words are more than {MAX_TABLE:,}.")
+def _units(kind: str, text: str, stems: bool) -> Sequence[Any]:
+    """What is counted: words, or pairs of words."""
+    words: list[str] = import_module("rouge_score.tokenize").tokenize(text, _stemmer() if stems else None)
+    return list(pairwise(words)) if kind == "rouge2" else words
+
+
+def _common(kind: str, output: Sequence[Any], expected: Sequence[Any]) -> int:
+    if kind != "rougeL":
+        return (Counter(output) & Counter(expected)).total()
+    from rapidfuzz.distance import LCSseq  # noqa: PLC0415 (processes that evaluate nothing do without)
+
+    return int(LCSseq.similarity(output, expected))
+
+
+def _share(measure: str, common: int, output: Sequence[Any], expected: Sequence[Any]) -> float:
+    total = {"f1": (len(output) + len(expected)) / 2, "precision": len(output), "recall": len(expected)}[measure]
+    return common / total if total else 0.0
+
+
+@cache
+def _stemmer() -> Any:
+    # nltk takes seconds to import, and so does rouge-score's own scorer because of it: only stemming needs it.
+    return import_module("nltk.stem.porter").PorterStemmer()
