@@ -1,0 +1,121 @@
+"""Tests and intervals of paired values: those of one kind together, which costs little more than one."""
+
+from collections import defaultdict
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from apps.evaluations.comparing.columns import Floats
+from apps.evaluations.comparing.metrics import Metric
+from apps.evaluations.comparing.pairing import Pairs
+from apps.evaluations.statistics import binary, means
+from apps.evaluations.statistics.intervals import UNKNOWN, Interval
+
+
+@dataclass(frozen=True, slots=True)
+class Tested:
+    """`difference` is the candidate's mean less the baseline's. `gained` and `lost` are of yes and no only."""
+
+    difference: float
+    interval: Interval
+    p_value: float
+    test: str
+    effect: str
+    effect_size: float | None
+    detectable: float | None
+    gained: int | None = None
+    lost: int | None = None
+    odds: tuple[float | None, float | None, float | None] | None = None
+
+
+def is_yes_or_no(metric: Metric, pairs: Pairs) -> bool:
+    """With several repeats an item's value is a rate, and no longer yes or no."""
+    return metric.type == "boolean" and pairs.is_single
+
+
+def test_all(wanted: Sequence[tuple[Metric, Pairs]], confidence: float) -> list[Tested | None]:
+    """In their order; None without a pair."""
+    found: list[Tested | None] = [None] * len(wanted)
+    together: dict[bytes, list[int]] = defaultdict(list)
+    for place, (metric, pairs) in enumerate(wanted):
+        if pairs.n == 0:
+            continue
+        if is_yes_or_no(metric, pairs):
+            found[place] = _test_answers(pairs, confidence)
+        else:
+            together[pairs.complete.tobytes()].append(place)
+    for places in together.values():
+        columns = np.column_stack([wanted[place][1].differences for place in places])
+        tests = means.permutation_tests(columns)
+        intervals = means.mean_intervals(columns, confidence)
+        for place, test, interval, column in zip(places, tests, intervals, columns.T, strict=True):
+            metric = wanted[place][0]
+            found[place] = _test_numbers(column, test, _at_the_ends(metric, column, interval, confidence), confidence)
+    return found
+
+
+def _test_answers(pairs: Pairs, confidence: float) -> Tested:
+    gained, lost = count_changes(pairs)
+    n = pairs.n
+    test = binary.mcnemar(gained=gained, lost=lost, n=n, confidence=confidence)
+    return Tested(
+        difference=test.difference,
+        interval=test.interval,
+        p_value=test.p_value,
+        test="mcnemar_exact",
+        effect="cohen_h",
+        effect_size=binary.cohen_h(float(pairs.before.mean()), float(pairs.after.mean())),
+        detectable=binary.detectable_difference((gained + lost) / n, n, 1 - confidence),
+        gained=gained,
+        lost=lost,
+        odds=(test.odds, test.odds_low, test.odds_high),
+    )
+
+
+def count_changes(pairs: Pairs) -> tuple[int, int]:
+    """From no to yes, and from yes to no."""
+    return int((pairs.differences > 0).sum()), int((pairs.differences < 0).sum())
+
+
+def _test_numbers(column: Floats, test: means.PermutationTest, interval: Interval, confidence: float) -> Tested:
+    deviation = float(np.std(column, ddof=1)) if len(column) > 1 else 0.0
+    return Tested(
+        difference=float(column.mean()),
+        interval=interval,
+        p_value=test.p_value,
+        test=test.method,
+        effect="cohen_dz",
+        effect_size=means.cohen_dz(column),
+        detectable=means.detectable_mean(deviation, len(column), 1 - confidence),
+    )
+
+
+def _at_the_ends(metric: Metric, column: Floats, interval: Interval, confidence: float) -> Interval:
+    """Rates that all differ by the same -1, 0 or 1 say nothing of their spread to a bootstrap, yet to Tango's score:
+    it takes each item for one answer, and several vary less."""
+    if metric.type != "boolean" or not interval.is_degenerate or column[0] not in {-1.0, 0.0, 1.0}:
+        return interval
+    n = len(column)
+    gained, lost = (n if column[0] == 1 else 0), (n if column[0] == -1 else 0)
+    return binary.paired_difference_interval(gained=gained, lost=lost, n=n, confidence=confidence)
+
+
+def difference_interval(metric: Metric, pairs: Pairs, confidence: float) -> Interval:
+    """Of the mean difference alone."""
+    if pairs.n == 0:
+        return UNKNOWN
+    if is_yes_or_no(metric, pairs):
+        gained, lost = count_changes(pairs)
+        return binary.paired_difference_interval(gained=gained, lost=lost, n=pairs.n, confidence=confidence)
+    column = pairs.differences
+    return _at_the_ends(metric, column, means.mean_intervals(column[:, None], confidence)[0], confidence)
+
+
+def level_interval(metric: Metric, values: Floats, *, is_single: bool, confidence: float) -> Interval:
+    """Of the mean of one subject: Wilson's for yes and no, and for rates that are all 0 or all 1."""
+    if len(values) == 0:
+        return UNKNOWN
+    if metric.type == "boolean" and (is_single or values.min() == values.max() in {0.0, 1.0}):
+        return binary.wilson_interval(int(values.sum()), len(values), confidence)
+    return means.mean_intervals(values[:, None], confidence)[0]
