@@ -88,6 +88,10 @@ class ReferenceField(StrictCharField):
         SLUG(text)
         return text
 
+    def run_validators(self, value: Any) -> None:
+        if not isinstance(value, UUID):
+            super().run_validators(value)
+
 
 def _label_field() -> StrictCharField:
     return StrictCharField(default=None, allow_null=True, max_length=LABEL_LENGTH, validators=[LABEL])
