@@ -47,7 +47,7 @@ def encode_event(number: int, name: str, data: Any) -> bytes:
     return b"id: %d\nevent: %b\ndata: %b\n\n" % (number, name.encode(), dumps(data))
 
 
-class _Parts:
+class StreamParts:
     """The body of the answer. Ends once: when it was read to its end, or when the server closes it before."""
 
     def __init__(self, parts: Iterator[bytes], on_end: Callable[[], None]) -> None:
@@ -70,7 +70,7 @@ class _Parts:
 
 def event_stream(parts: Iterator[bytes], on_end: Callable[[], None]) -> StreamingHttpResponse:
     """The answer; `on_end` is called at least once, whether its reader stayed or not, and may be called again."""
-    response = StreamingHttpResponse(_Parts(parts, on_end), content_type=CONTENT_TYPE)
+    response = StreamingHttpResponse(StreamParts(parts, on_end), content_type=CONTENT_TYPE)
     response.headers["Cache-Control"] = "no-cache, no-transform"
     response.headers["X-Accel-Buffering"] = "no"
     return response

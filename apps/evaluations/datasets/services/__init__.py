@@ -10,6 +10,7 @@ from apps.evaluations.datasets.services.items import (
     assign_splits,
     delete_items,
     replace_item,
+    require_current,
 )
 
 __all__ = [
@@ -20,6 +21,7 @@ __all__ = [
     "delete_dataset",
     "delete_items",
     "replace_item",
+    "require_current",
     "undelete_dataset",
     "update_dataset",
 ]

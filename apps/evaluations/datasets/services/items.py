@@ -81,14 +81,18 @@ def _without_duplicates(dataset: Dataset, items: Sequence[NewItem]) -> list[NewI
     return chosen
 
 
+def require_current(item: DatasetItem) -> None:
+    if item.until is not None:
+        raise Conflict("This item is not in the newest version any more: it was changed or deleted.")
+
+
 @transaction.atomic(savepoint=False)
 def replace_item(*, dataset: Dataset, item: DatasetItem, new: NewItem, created_by: User | None) -> DatasetItem:
     """Another item at the same position; the same one when it says nothing else.
 
     Raises Conflict for one that is not in the current version any more, BadRequest when it does not fit the schemas.
     """
-    if item.until is not None:
-        raise Conflict("This item is not in the newest version any more: it was changed or deleted.")
+    require_current(item)
     new = replace(new, source_execution_id=item.source_execution_id)
     if dumps(said_of(content_of(item))) == dumps(said_of(new)):
         return item
