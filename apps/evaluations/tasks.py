@@ -4,6 +4,7 @@ from procrastinate import RetryStrategy
 from procrastinate.contrib.django import app
 
 from apps.evaluations.engine import jobs
+from apps.evaluations.runs import tasks as run_tasks  # noqa: F401 (found by way of this module)
 from everquant.db import DATABASE_AWAY
 
 # A driver that finds the database away has done nothing that would have to be undone.

@@ -3,7 +3,7 @@
 import orjson
 
 from apps.organizations.webhooks import emit
-from apps.workflows.models import Approval, RunStatus, WorkflowRun
+from apps.workflows.models import Approval, RunSource, RunStatus, WorkflowRun
 
 EVENTS = {
     RunStatus.SUCCEEDED: "workflow_run.completed",
@@ -18,6 +18,9 @@ OUTPUT_BYTES = 64 * 1024
 
 
 def tell_of_end(run: WorkflowRun) -> None:
+    """Not of an evaluation's: it is told of as a whole."""
+    if run.source == RunSource.EVALUATION:
+        return
     error = {"code": run.error_code, "message": run.error_message, "path": run.error_path} if run.error_code else None
     data = {
         "id": run.id,

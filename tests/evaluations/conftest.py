@@ -1,6 +1,8 @@
 """Datasets, evaluators and evaluations as rows, and results that look as if they had been driven."""
 
+import time
 from collections.abc import Mapping, Sequence
+from concurrent.futures import Executor, Future
 from hashlib import sha256
 from typing import Any
 from uuid import uuid4
@@ -9,6 +11,8 @@ import orjson
 import pytest
 from django.utils import timezone
 
+from apps.evaluations.engine import queue
+from apps.evaluations.engine.driver import Drive
 from apps.evaluations.models import (
     CaseStatus,
     Dataset,
@@ -23,7 +27,10 @@ from apps.evaluations.models import (
     Evaluator,
     EvaluatorVersion,
 )
+from apps.executions.models import Execution, Status
+from apps.executions.orchestrator.background import run_queued
 from apps.workflows.evaluating import evaluators
+from apps.workflows.models import RunStatus, WorkflowRun
 from tests.executions.conftest import execute, make_model, make_prompt, model, prompt  # noqa: F401 (fixtures)
 
 DATASETS = "/api/v1/datasets"
@@ -110,6 +117,43 @@ def make_evaluation():
         return evaluation
 
     return make
+
+
+class AtOnce(Executor):
+    """Does what it is given in the caller's thread, whose transaction no other one sees into."""
+
+    def submit(self, call: Any, /, *args: Any, **kwargs: Any) -> Any:
+        done: Future[Any] = Future()
+        done.set_result(call(*args, **kwargs))
+        return done
+
+
+@pytest.fixture
+def drive():
+    """Work at an evaluation in this process and thread until it has ended; the evaluation as it is then."""
+
+    def until_ended(evaluation: Evaluation, *, deadline_s: float = 60) -> Evaluation:
+        ends_at = time.monotonic() + deadline_s
+        while (taken := queue.take()) is not None:
+            one = Drive(taken, AtOnce())
+            while not one.is_done:
+                one.turn()
+                make_calls(taken)
+                assert time.monotonic() < ends_at, "the evaluation does not end"
+        evaluation.refresh_from_db()
+        return evaluation
+
+    return until_ended
+
+
+def make_calls(evaluation: Evaluation) -> None:
+    """What runners and workers at workflows do."""
+    if Execution.objects.filter(organization_id=evaluation.organization_id, status=Status.QUEUED).exists():
+        run_queued(evaluation.organization_id)
+    if WorkflowRun.objects.filter(status=RunStatus.QUEUED).exists():
+        from apps.workflows.engine.running import run_ready  # (it loads LangGraph)
+
+        run_ready()
 
 
 def finish(evaluation: Evaluation, results: Sequence[Sequence[Json]]) -> Evaluation:

@@ -100,6 +100,8 @@ def take() -> Evaluation | None:
     """The next evaluation, running from now on under a new fence; committed. None when none may be driven now."""
     with transaction.atomic():
         now = timezone.now()
+        with connection.cursor() as cursor:
+            cursor.execute(_LOCK)
         evaluation_id = _next(now)
         if evaluation_id is None:
             return None
@@ -122,13 +124,17 @@ def take() -> Evaluation | None:
 
 def _next(now: datetime) -> UUID | None:
     with connection.cursor() as cursor:
-        cursor.execute(_LOCK)
         for query in (_URGENT, _NEXT):
             cursor.execute(query, {"now": now, "limit": settings.EVALUATIONS_PER_ORGANIZATION})
             row = cursor.fetchone()
             if row:
                 return UUID(str(row[0]))
     return None
+
+
+def has_ready() -> bool:
+    """Whether an evaluation may be driven that nobody drives."""
+    return _next(timezone.now()) is not None
 
 
 def hand_back(evaluation: Evaluation) -> bool:

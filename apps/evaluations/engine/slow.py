@@ -1,0 +1,110 @@
+"""Scores that wait for models, or for the baseline's answer: made by threads, and taken by the driver."""
+
+import time
+from collections.abc import Callable
+from concurrent.futures import Executor
+from contextlib import suppress
+from dataclasses import dataclass
+from decimal import Decimal
+from queue import Empty, SimpleQueue
+
+from django.conf import settings
+
+from apps.evaluations.engine.cases import Answered
+from apps.evaluations.engine.ledger import Ledger
+from apps.evaluations.engine.metrics import Metric, ScoreRow, score
+from apps.evaluations.judging.calling import caller_for
+from apps.evaluations.models import Evaluation
+from apps.models.providers.cancellation import Cancellation
+from apps.workflows.evaluating import ABSENT, Caller, Context
+from everquant.db import release_connection
+
+
+@dataclass(frozen=True, slots=True)
+class Task:
+    case: Answered
+    metric: Metric
+
+    @property
+    def holder(self) -> tuple[int, int]:
+        return self.case.case_id, self.metric.position
+
+
+def context_of(case: Answered, caller: Caller | None = None) -> Context:
+    return Context(
+        output=case.output,
+        expected=case.item.expected if case.item.has_expected else ABSENT,
+        input=case.item.input,
+        metadata=case.item.metadata,
+        other_output=case.other_output if case.has_other else ABSENT,
+        latency_ms=case.latency_ms,
+        cost_usd=case.cost_usd,
+        caller=caller,
+    )
+
+
+class SlowScores:
+    """`open` are the tasks that were begun or have to wait for room in the budget, by case and metric."""
+
+    def __init__(self, evaluation: Evaluation, ledger: Ledger, executor: Executor) -> None:
+        self._evaluation = evaluation
+        self._ledger = ledger
+        self._executor = executor
+        self._come: SimpleQueue[tuple[Task, ScoreRow | None]] = SimpleQueue()
+        self.cancellation = Cancellation()
+        self.open: dict[int, set[int]] = {}
+        self.refused: list[Task] = []
+        self.running = 0
+
+    def begin(self, task: Task) -> None:
+        self.open.setdefault(task.case.case_id, set()).add(task.metric.position)
+        self.running += 1
+        self._executor.submit(self._score, task)
+
+    def again(self) -> None:
+        """Begin those once more that the budget had no room for."""
+        refused, self.refused = self.refused, []
+        for task in refused:
+            self.begin(task)
+
+    def take(self) -> list[tuple[Task, ScoreRow]]:
+        """Those that have come. What was stopped or refused has not; `forget` the stopped ones."""
+        come = []
+        with suppress(Empty):
+            while True:
+                task, row = self._come.get_nowait()
+                self.running -= 1
+                if row is None:
+                    continue
+                if self._ledger.was_refused(task.holder):
+                    self._ledger.prepay(task.holder, row.cost_usd or Decimal(0))
+                    self.refused.append(task)
+                else:
+                    self._ledger.settle(task.holder, row.cost_usd or Decimal(0))
+                    come.append((task, row))
+        return come
+
+    def _score(self, task: Task) -> None:
+        """A stopped one gives None: it is not an error of the evaluator."""
+        row = None
+        try:
+            caller = self._caller(task) if task.metric.calls_models else None
+            row = score(task.metric, task.case.case_id, context_of(task.case, caller))
+            if row.error_code and self.cancellation.is_requested:
+                row = None
+        finally:
+            self._come.put((task, row))
+            release_connection()
+
+    def _caller(self, task: Task) -> Caller:
+        evaluation, holder = self._evaluation, task.holder
+        allow: Callable[[Decimal | None], None] = lambda amount: self._ledger.allow(holder, amount)  # noqa: E731
+        return caller_for(
+            organization_id=evaluation.organization_id,
+            created_by_id=evaluation.created_by_id,
+            api_key_id=evaluation.api_key_id,
+            key_prefix=f"{evaluation.id}/{evaluation.round}/{task.case.case_id}/{task.metric.position}",
+            deadline=time.monotonic() + settings.BACKGROUND_PATIENCE + settings.PROVIDER_TOTAL_TIMEOUT,
+            cancellation=self.cancellation,
+            allow=allow if self._ledger.is_limited else None,
+        )
