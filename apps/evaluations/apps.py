@@ -1,5 +1,7 @@
 from django.apps import AppConfig
 
+from everquant.workers import at_drain_end
+
 
 class EvaluationsConfig(AppConfig):
     name = "apps.evaluations"
@@ -7,8 +9,17 @@ class EvaluationsConfig(AppConfig):
 
     def ready(self) -> None:
         from apps.evaluations.evaluators import register_all  # noqa: PLC0415 (Django's registry is ready only here)
+        from apps.evaluations.promotion import enforcement  # noqa: PLC0415 (as above)
         from apps.evaluations.scoring.checking import check_score_of_execution  # noqa: PLC0415 (as above)
         from apps.executions.score_checks import register_score_check  # noqa: PLC0415 (as above)
 
         register_all()
         register_score_check(check_score_of_execution)
+        enforcement.register()
+        at_drain_end(_interrupt_drives)
+
+
+def _interrupt_drives() -> None:
+    from apps.evaluations.engine.running import DRIVES  # noqa: PLC0415 (it loads all that evaluators need)
+
+    DRIVES.interrupt_all()

@@ -43,6 +43,7 @@ from apps.evaluations.models.imports import (
     OnError,
 )
 from apps.evaluations.models.promotion import (
+    MAX_APPROVALS,
     Decision,
     PromotionApproval,
     PromotionGate,
@@ -51,6 +52,7 @@ from apps.evaluations.models.promotion import (
 )
 
 __all__ = [
+    "MAX_APPROVALS",
     "MAX_CASES",
     "MAX_METRICS",
     "MAX_REPEATS",

@@ -25,7 +25,7 @@ class PromotionPolicyQuerySet(SoftDeleteTenantQuerySet):  # type: ignore[overrid
         return self.alive().filter(is_active=True)
 
     def of(self, owner: Prompt | Workflow) -> Self:
-        return self.filter(**{owner._meta.model_name: owner.pk})  # type: ignore[dict-item] # names no abstract model
+        return self.filter(**{str(owner._meta.model_name): owner.pk})
 
     def with_target(self) -> Self:
         return self.select_related("prompt", "workflow", "dataset_version__dataset").prefetch_related(
