@@ -151,6 +151,9 @@ class _PrivateTLSPool(HTTPSConnectionPool):
     ConnectionCls = _PrivateTLSConnection
 
 
+_MAKING = threading.Lock()
+
+
 @cache
 def _pools(allow_private: bool, purpose: str) -> PoolManager:
     """Connections opened with the guard and those opened without it are never mixed.
@@ -174,7 +177,10 @@ def pool_for(
     *, scheme: str | None, host: str | None, port: int | None, allow_private: bool, purpose: str = "providers"
 ) -> HTTPConnectionPool:
     """Shared by all threads. Its requests go through `send`, which hands over the deadline."""
-    return _pools(allow_private, purpose).connection_from_host(host, port, scheme)
+    # A cache alone lets all threads that come first make one each, of which a TLS context is 30 ms of work.
+    with _MAKING:
+        pools = _pools(allow_private, purpose)
+    return pools.connection_from_host(host, port, scheme)
 
 
 def post(

@@ -7,7 +7,7 @@ renewed in time is given up here before another worker may take it.
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 
 import structlog
 from django.conf import settings
@@ -15,7 +15,7 @@ from django.db import connection
 
 from apps.executions.orchestrator.leases import lease_end
 from apps.workflows.engine import events
-from apps.workflows.engine.walk import DELTAS, WALKS, Halt, Walk
+from apps.workflows.engine.walk import WALKS, Halt, Walk
 from everquant.db import DATABASE_AWAY, release_connection
 from everquant.workers import STOPPING
 
@@ -23,6 +23,7 @@ logger = structlog.get_logger(__name__)
 
 TICK_S = 0.2
 LOOK_S = 1.0
+YOUNG_S = 0.25
 _IDLE_S = 30.0
 _RENEW = (
     "UPDATE workflows_workflowrun r SET lease_expires_at = %s FROM unnest(%s::uuid[], %s::integer[]) "
@@ -101,8 +102,14 @@ class _Keeper:
 
 
 def _store_deltas(walks: list[Walk]) -> None:
-    with DELTAS:
-        told = [(walk, walk.take_deltas()) for walk in walks]
+    with ExitStack() as storing:
+        told = []
+        for walk in walks:
+            with ExitStack() as taking:
+                taking.enter_context(walk.storing)
+                if own := walk.take_deltas(older_than_s=YOUNG_S):
+                    told.append((walk, own))
+                    storing.push(taking.pop_all())
         try:
             events.append_to_many([(walk.run, own) for walk, own in told])
         except DATABASE_AWAY:

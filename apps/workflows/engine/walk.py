@@ -4,6 +4,7 @@ import threading
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass, field
 from decimal import Decimal
 from enum import StrEnum
 from typing import Any
@@ -20,8 +21,6 @@ from everquant.db import release_connection
 _ENTER_POLL_S = 0.25
 # Of one walk, for all its maps: those in maps would multiply.
 MOST_MAP_THREADS = 256
-# Held from taking pieces of answers until they are stored, so that none of them comes after its node's end.
-DELTAS = threading.RLock()
 
 
 class Halt(StrEnum):
@@ -33,10 +32,19 @@ class Halt(StrEnum):
     LOST = "lost"
 
 
+@dataclass(slots=True)
+class _Pieces:
+    """Of an answer; `since` is when the first one came."""
+
+    since: float = field(default_factory=time.monotonic)
+    texts: list[str] = field(default_factory=list)
+
+
 class Walk:
     """Nodes are begun until it is halted. Those under way are let finish, or are stopped as well.
 
-    `deadline` is in seconds of `time.monotonic()`. `recorded` is what earlier workers did, by path.
+    `deadline` is in seconds of `time.monotonic()`. `recorded` is what earlier workers did, by path. `storing` is held
+    from taking pieces of answers until they are stored, so that none of them comes after its node's end.
     """
 
     def __init__(self, run: WorkflowRun, definition: Definition, recorded: Mapping[str, Recorded]) -> None:
@@ -53,7 +61,8 @@ class Walk:
         self._lock = threading.Lock()
         self._calls: set[Cancellation] = set()
         self._places = threading.BoundedSemaphore(self.settings.max_concurrency)
-        self._deltas: dict[tuple[str, int], list[str]] = {}
+        self.storing = threading.RLock()
+        self._deltas: dict[tuple[str, int], _Pieces] = {}
         self._threads_left = MOST_MAP_THREADS
 
     @property
@@ -133,23 +142,27 @@ class Walk:
     def add_delta(self, path: str, attempt: int, delta: Delta) -> None:
         if delta.text:
             with self._lock:
-                self._deltas.setdefault((path, attempt), []).append(delta.text)
+                self._deltas.setdefault((path, attempt), _Pieces()).texts.append(delta.text)
 
-    def take_deltas(self, path: str | None = None) -> list[Event]:
-        """The events of what has come of streamed answers since, of one node or of all."""
-        with DELTAS, self._lock:
-            keys = [key for key in self._deltas if path is None or key[0] == path]
-            pieces = {key: self._deltas.pop(key) for key in keys}
+    def take_deltas(self, path: str | None = None, *, older_than_s: float = 0.0) -> list[Event]:
+        """The events of what has come of streamed answers since, of one node or of all.
+
+        Not of those whose first piece is younger than this: an answer that is whole soon is stored with its end.
+        """
+        latest = time.monotonic() - older_than_s
+        with self.storing, self._lock:
+            keys = [key for key, pieces in self._deltas.items() if pieces.since <= latest and path in {None, key[0]}]
+            taken = {key: self._deltas.pop(key) for key in keys}
         return [
-            ("node.delta", {"path": path, "attempt": attempt, "text": "".join(text)})
-            for (path, attempt), text in pieces.items()
+            ("node.delta", {"path": path, "attempt": attempt, "text": "".join(pieces.texts)})
+            for (path, attempt), pieces in taken.items()
         ]
 
     def put_back(self, told: Sequence[Event]) -> None:
         """Before what has come since: it could not be stored."""
         with self._lock:
             for _, data in told:
-                self._deltas.setdefault((data["path"], data["attempt"]), []).insert(0, data["text"])
+                self._deltas.setdefault((data["path"], data["attempt"]), _Pieces()).texts.insert(0, data["text"])
 
 
 class Walks:
