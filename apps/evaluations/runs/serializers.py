@@ -8,6 +8,8 @@ from uuid import UUID
 from drf_spectacular.utils import extend_schema_field
 from rest_framework import serializers
 
+from apps.evaluations.datasets.serializers import ExecutionCriteriaSerializer
+from apps.evaluations.datasets.services.executions import MAX_EXECUTIONS
 from apps.evaluations.models import (
     MAX_METRICS,
     MAX_REPEATS,
@@ -196,6 +198,47 @@ class EvaluationInputSerializer(EvaluationOptionsSerializer):
         default=None, allow_null=True, min_value=1, max_value=2**31 - 1, help_text="Only the first so many items."
     )
     subjects = serializers.ListField(child=SubjectField(), min_length=1, max_length=MAX_SUBJECTS)
+
+
+class ReplaySerializer(EvaluationOptionsSerializer):
+    """The newest executions that the filter finds and that have an output; their outputs are the baseline."""
+
+    filter = ExecutionCriteriaSerializer(default=dict)
+    limit = StrictIntegerField(default=1000, min_value=1, max_value=MAX_EXECUTIONS, help_text="The newest so many.")
+    candidate = SubjectField()
+
+
+class DollarRangeSerializer(serializers.Serializer):
+    low = serializers.CharField()
+    likely = serializers.CharField()
+    high = serializers.CharField()
+
+
+class EstimatedPartSerializer(serializers.Serializer):
+    name = serializers.CharField()
+    part = serializers.ChoiceField(["subject", "evaluator"])
+    cases = serializers.IntegerField(min_value=0)
+    cost_usd = DollarRangeSerializer(allow_null=True, help_text="Null when it cannot be told.")
+    latency_ms = serializers.FloatField(allow_null=True, help_text="Of one case.")
+    basis = serializers.ChoiceField(
+        ["history", "sample", "limit", "free", "unknown"],
+        help_text="Earlier calls of the same, rendered items, a workflow's own limit, nothing to be called.",
+    )
+    basis_count = serializers.IntegerField(min_value=0, help_text="How many calls or items.")
+    note = serializers.CharField(allow_blank=True)
+
+
+class EstimateSerializer(serializers.Serializer):
+    """What has no known price is named in `unpriced`, and not in the sums."""
+
+    items = serializers.IntegerField(min_value=0)
+    cases = serializers.IntegerField(min_value=0)
+    cost_usd = DollarRangeSerializer(allow_null=True)
+    budget_usd = serializers.CharField(allow_null=True)
+    is_within_budget = serializers.BooleanField(allow_null=True, help_text="Whether the high end is.")
+    unpriced = serializers.ListField(child=serializers.CharField())
+    duration_s = serializers.FloatField(allow_null=True, help_text="Null where it is not known how long calls take.")
+    parts = EstimatedPartSerializer(many=True)
 
 
 class EvaluationChangeSerializer(StrictSerializer):

@@ -9,6 +9,8 @@ _ONE: Any = {"get": "retrieve", "patch": "partial_update", "delete": "destroy"}
 
 urlpatterns: list[URLPattern | URLResolver] = [
     path("evaluations", EvaluationViewSet.as_view({"get": "list", "post": "create"}), name="evaluation-list"),
+    path("evaluations/estimate", EvaluationViewSet.as_view({"post": "estimate"}), name="evaluation-estimate"),
+    path("evaluations/replay", EvaluationViewSet.as_view({"post": "replay"}), name="evaluation-replay"),
     path("evaluations/<uuid:pk>", EvaluationViewSet.as_view(_ONE), name="evaluation-detail"),
     path("evaluations/<uuid:pk>/cancel", EvaluationViewSet.as_view({"post": "cancel"}), name="evaluation-cancel"),
     path("evaluations/<uuid:pk>/resume", EvaluationViewSet.as_view({"post": "resume"}), name="evaluation-resume"),

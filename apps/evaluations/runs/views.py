@@ -1,8 +1,9 @@
 """Evaluations as resources: made, watched, and steered."""
 
-from typing import Any, ClassVar
+from typing import Any, ClassVar, cast
 
 from django.db import transaction
+from drf_spectacular.utils import extend_schema
 from rest_framework.request import Request
 from rest_framework.response import Response
 
@@ -10,7 +11,9 @@ from apps.evaluations.engine import queue
 from apps.evaluations.models import Evaluation
 from apps.evaluations.runs import serializers as shapes
 from apps.evaluations.runs import services
+from apps.evaluations.runs.estimating import estimate
 from apps.evaluations.runs.filters import EvaluationFilter
+from apps.evaluations.runs.replaying import replay
 from apps.evaluations.runs.representation import with_parts
 from apps.users.tenancy import CreateMixin, DestroyMixin, ListMixin, PartialUpdateMixin, RetrieveMixin, TenantViewSet
 from everquant.api.pagination import KeysetPagination
@@ -31,6 +34,8 @@ class EvaluationViewSet(ListMixin, CreateMixin, RetrieveMixin, PartialUpdateMixi
         "retrieve": "evaluations:read",
         "partial_update": "evaluations:update",
         "destroy": "evaluations:delete",
+        "estimate": "evaluations:execute",
+        "replay": "evaluations:execute",
         "cancel": "evaluations:execute",
         "resume": "evaluations:execute",
         "retry_errors": "evaluations:execute",
@@ -38,11 +43,15 @@ class EvaluationViewSet(ListMixin, CreateMixin, RetrieveMixin, PartialUpdateMixi
     further_errors = {"destroy": (409,)}
     input_serializer_classes = {
         "create": shapes.EvaluationInputSerializer,
+        "estimate": shapes.EvaluationInputSerializer,
+        "replay": shapes.ReplaySerializer,
         "partial_update": shapes.EvaluationChangeSerializer,
         "cancel": EmptySerializer,
         "resume": EmptySerializer,
         "retry_errors": EmptySerializer,
     }
+
+    output_serializer_classes = {"estimate": shapes.EstimateSerializer}
 
     def refine(self, queryset: Any) -> Any:
         return with_parts(queryset)
@@ -62,6 +71,33 @@ class EvaluationViewSet(ListMixin, CreateMixin, RetrieveMixin, PartialUpdateMixi
 
     def perform_destroy(self, instance: Evaluation) -> None:
         services.delete_evaluation(evaluation=instance)
+
+    def estimate(self, request: Request, **kwargs: Any) -> Response:
+        """Estimate evaluation. What it would cost and how long it would take, and by what that is judged; nothing is
+        stored.
+        """
+        wish = self.validated()
+        organization_id = self.principal.organization_id
+        pinned = services.pin_wish(organization_id=organization_id, by=self.principal, **wish)
+        return Response(estimate(pinned, organization_id=organization_id, **wish))
+
+    @extend_schema(responses={201: shapes.EvaluationSerializer})
+    @transaction.atomic
+    def replay(self, request: Request, **kwargs: Any) -> Response:
+        """Replay executions. They become a dataset, and a candidate answers what they answered; see `diff`.
+
+        Needs `executions:read` and `datasets:create` too, and what the candidate needs.
+        """
+        wish = self.validated()
+        made = replay(
+            organization_id=self.principal.organization_id,
+            criteria=wish.pop("filter"),
+            by=self.principal,
+            user=cast("Any", request.user),
+            **wish,
+        )
+        headers = {"Location": f"/api/v1/evaluations/{made.id}"}
+        return Response(self.represent(self._whole(made)), status=201, headers=headers)
 
     @transaction.atomic
     def cancel(self, request: Request, **kwargs: Any) -> Response:
