@@ -2,6 +2,7 @@ from typing import Any
 from uuid import UUID
 
 from auditlog.models import AbstractLogEntry, LogEntryManager
+from django.core.serializers.json import DjangoJSONEncoder
 from django.db import models
 
 from everquant.context import current
@@ -33,6 +34,8 @@ class AuditEntry(AbstractLogEntry):
     id = models.UUIDField(primary_key=True, default=uuid7, editable=False)
     organization_id = models.UUIDField(null=True)
     api_key_id = models.UUIDField(null=True)
+    # As auditlog has it, but lists of ids are written too.
+    changes = models.JSONField(null=True, verbose_name="change message", encoder=DjangoJSONEncoder)
 
     objects = AuditEntryManager()
 
