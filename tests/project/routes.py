@@ -53,6 +53,9 @@ _SCHEDULE = {"name": "Nightly", "cron": "0 2 * * *", "inputs": {"ticket": "It bu
 
 _VERSION = {"version_number": 1, "content": "Hello"}
 _DOCUMENT = {"prompts": [{"slug": "imported", "name": "Imported", "versions": [_VERSION]}]}
+_EVALUATOR = {"slug": "new", "name": "New", "kind": "json_valid"}
+_SCORE_CONFIG = {"name": "New", "type": "numeric"}
+_QUEUE = {"name": "New", "score_config_ids": ["{score-config}"]}
 _WORKFLOW = {"slug": "new", "name": "New", "definition": {}}
 
 ROUTES = [
@@ -146,7 +149,7 @@ ROUTES = [
     Route("POST", "executions/batches/<uuid:pk>/cancel", "prompts:execute", 10),
     Route("POST", "executions/batches/<uuid:pk>/retry", "prompts:execute", 7),
     Route("GET", "executions/<uuid:pk>/scores", "executions:read", 3),
-    Route("POST", "executions/<uuid:pk>/scores", "executions:score", 3, body={"name": "helpful", "value": 1}),
+    Route("POST", "executions/<uuid:pk>/scores", "executions:score", 4, body={"name": "helpful", "value": 1}),
     Route("GET", "workflows", "workflows:read", 2),
     Route("POST", "workflows", "workflows:create", 2, body=_WORKFLOW),
     Route("GET", "workflows/schema", "workflows:read", 0),
@@ -211,4 +214,53 @@ ROUTES = [
     Route("PUT", "billing/budgets/<uuid:pk>", "billing:manage", 4, body=_BUDGET),
     Route("PATCH", "billing/budgets/<uuid:pk>", "billing:manage", 4, body={"name": "New"}),
     Route("DELETE", "billing/budgets/<uuid:pk>", "billing:manage", 6),
+    Route("GET", "evaluators", "evaluations:read", 2),
+    Route("POST", "evaluators", "evaluations:create", 4, body=_EVALUATOR),
+    Route("GET", "evaluators/kinds", "evaluations:read", 0),
+    Route("POST", "evaluators/test", "evaluations:execute", 0, body={"kind": "json_valid", "output": "[]"}),
+    Route("GET", "evaluators/<uuid:pk>", "evaluations:read", 1),
+    Route("PUT", "evaluators/<uuid:pk>", "evaluations:update", 5, body=_EVALUATOR),
+    Route("PATCH", "evaluators/<uuid:pk>", "evaluations:update", 5, body={"name": "New"}),
+    Route("DELETE", "evaluators/<uuid:pk>", "evaluations:delete", 4),
+    Route("POST", "evaluators/<uuid:pk>/test", "evaluations:execute", 1, body={"output": "[]"}),
+    Route("GET", "evaluators/<uuid:pk>/versions", "evaluations:read", 3),
+    Route("GET", "evaluators/<uuid:pk>/versions/<int:number>", "evaluations:read", 2),
+    Route("GET", "score-configs", "evaluations:read", 2),
+    Route("POST", "score-configs", "evaluations:create", 2, body=_SCORE_CONFIG),
+    Route("GET", "score-configs/<uuid:pk>", "evaluations:read", 1),
+    Route("PUT", "score-configs/<uuid:pk>", "evaluations:update", 4, body=_SCORE_CONFIG),
+    Route("PATCH", "score-configs/<uuid:pk>", "evaluations:update", 4, body={"name": "New"}),
+    Route("DELETE", "score-configs/<uuid:pk>", "evaluations:delete", 4),
+    Route("GET", "annotation-queues", "evaluations:read", 3),
+    Route("POST", "annotation-queues", "evaluations:create", 8, body=_QUEUE),
+    Route("GET", "annotation-queues/<uuid:pk>", "evaluations:read", 2),
+    Route("PUT", "annotation-queues/<uuid:pk>", "evaluations:update", 6, body=_QUEUE),
+    Route("PATCH", "annotation-queues/<uuid:pk>", "evaluations:update", 5, body={"name": "New"}),
+    Route("DELETE", "annotation-queues/<uuid:pk>", "evaluations:delete", 5),
+    Route("GET", "annotation-queues/<uuid:pk>/tasks", "evaluations:read", 4),
+    Route(
+        "POST",
+        "annotation-queues/<uuid:pk>/tasks",
+        "evaluations:update",
+        6,
+        body={"items": [{"input": 1, "output": 2}]},
+    ),
+    Route("POST", "annotation-queues/<uuid:pk>/next", "executions:score", 6),
+    Route("GET", "annotation-queues/<uuid:pk>/annotations", "evaluations:read", 4),
+    Route("GET", "annotation-queues/<uuid:pk>/progress", "evaluations:read", 4),
+    Route("GET", "annotation-queues/<uuid:pk>/agreement", "evaluations:read", 3),
+    Route("GET", "annotation-queues/<uuid:pk>/export", "evaluations:read", 3),
+    Route(
+        "POST",
+        "annotation-queues/<uuid:pk>/dataset",
+        "datasets:update",
+        3,
+        body={"slug": "labelled"},
+        also="datasets:create",
+    ),
+    Route("GET", "annotation-tasks/<uuid:pk>", "evaluations:read", 1),
+    Route("GET", "annotations/<uuid:pk>", "evaluations:read", 2),
+    Route("PUT", "annotations/<uuid:pk>", "executions:score", 9, body={"values": {"S": 1}}),
+    Route("POST", "annotations/<uuid:pk>/skip", "executions:score", 7),
+    Route("POST", "annotations/<uuid:pk>/release", "executions:score", 7),
 ]

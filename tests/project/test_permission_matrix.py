@@ -147,7 +147,21 @@ def make_world() -> World:
     approval = Approval.objects.create(
         organization=admin.organization, run_id=run["id"], path="ask", assignees=everybody
     )
+    evaluator = post("/api/v1/evaluators", {"name": "E", "kind": "json_valid"})
+    score_config = post("/api/v1/score-configs", {"name": "S", "type": "numeric"})
+    asked = {"name": "Q", "score_config_ids": [score_config.json()["data"]["id"]]}
+    queue_id = post("/api/v1/annotation-queues", asked).json()["data"]["id"]
+    queue = f"/api/v1/annotation-queues/{queue_id}"
+    post(f"{queue}/tasks", {"items": [{"input": number, "output": "A"} for number in range(3)]})
+    said = post(f"{queue}/next").json()["data"]["annotation"]
+    admin.client.put(f"/api/v1/annotations/{said['id']}", {"values": {"S": 1}})
+    opened = post(f"{queue}/next").json()["data"]["annotation"]
     ids = {
+        "annotation-queues": queue_id,
+        "annotation-tasks": said["task_id"],
+        "annotations": opened["id"],
+        "evaluators": evaluator.json()["data"]["id"],
+        "score-configs": score_config.json()["data"]["id"],
         "billing": made_budget.json()["data"]["id"],
         "prompts": prompt_id,
         "executions/batches": batch.json()["data"]["id"],

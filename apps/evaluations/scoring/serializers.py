@@ -64,8 +64,7 @@ class KindSerializer(serializers.Serializer):
     description = serializers.CharField()
     config_schema = ObjectField(help_text="The JSON Schema of a configuration.")
     score_type = serializers.ChoiceField(
-        [ScoreType.BOOLEAN, ScoreType.NUMERIC, ScoreType.CATEGORICAL],
-        help_text="The usual one, where the configuration decides.",
+        ScoreType.choices, help_text="Never text; the usual one, where the configuration decides."
     )
     direction = serializers.ChoiceField(Direction.choices, help_text="Which numbers are better.")
     needs_expected = serializers.BooleanField()
@@ -100,7 +99,7 @@ class EvaluatorSummarySerializer(serializers.Serializer):
     description = serializers.CharField()
     kind = serializers.CharField()
     version = serializers.IntegerField(help_text="The number of the current version.")
-    score_type = serializers.ChoiceField([ScoreType.BOOLEAN, ScoreType.NUMERIC, ScoreType.CATEGORICAL])
+    score_type = serializers.ChoiceField(ScoreType.choices, help_text="Never text.")
     direction = serializers.ChoiceField(Direction.choices)
     score_config_id = serializers.UUIDField(allow_null=True)
     created_by = serializers.UUIDField(allow_null=True)

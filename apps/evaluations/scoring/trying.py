@@ -41,7 +41,7 @@ def score_of(
         raise
     except Exception as error:
         logger.exception("evaluator_crashed", kind=evaluator.kind)
-        raise EvaluationError("EVALUATOR_CRASHED", f"{type(error).__name__}: {error}"[:300]) from error
+        raise EvaluationError("INTERNAL", f"{type(error).__name__}: {error}"[:300]) from error
 
 
 def try_out(
