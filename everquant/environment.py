@@ -96,6 +96,7 @@ class Environment(BaseSettings):
     workflow_checkpoints_kept_s: float = Field(default=86_400, ge=0)
     on_disconnect: Literal["finish", "cancel"] = "finish"
     max_batch_bytes: int = Field(default=32 * 1024 * 1024, ge=1024)
+    max_import_bytes: int = Field(default=256 * 1024 * 1024, ge=1024)
     budget_default_output_tokens: int = Field(default=4096, ge=1)
 
     webhook_timeout: float = Field(default=15, gt=0, le=30)

@@ -20,6 +20,7 @@ from everquant.metrics import REQUESTS
 
 logger = structlog.get_logger("everquant.request")
 
+_ID = re.compile(r"/[0-9a-f-]{36}")
 _REQUEST_ID = re.compile(r"[A-Za-z0-9._:-]{1,64}")
 API_PREFIXES = ("/api/v1/", "/v1/")
 _QUIET_PATHS = {"/healthz", "/readyz", "/metrics"}
@@ -121,11 +122,15 @@ def refuse_other_hosts(request: HttpRequest) -> None:
 def refuse_bad_framing(request: HttpRequest) -> None:
     """Raises PayloadTooLarge over the limit, BadRequest for a body whose length is not declared."""
     length = request.META.get("CONTENT_LENGTH") or ""
-    most = settings.LARGER_BODIES.get(request.path, settings.MAX_BODY_BYTES)
-    if length.isdigit() and int(length) > most:
+    if length.isdigit() and int(length) > (most := _largest_body(request.path)):
         raise PayloadTooLarge(f"The body may have at most {most} bytes.")
     if not length and "chunked" in request.META.get("HTTP_TRANSFER_ENCODING", "").lower():
         raise BadRequest("A body needs a Content-Length; chunked bodies are not read.")
+
+
+def _largest_body(path: str) -> int:
+    most: int = settings.LARGER_BODIES.get(_ID.sub("/*", path), settings.MAX_BODY_BYTES)
+    return most
 
 
 def client_ip(request: HttpRequest) -> str | None:

@@ -313,8 +313,11 @@ EVALUATIONS_PER_ORGANIZATION = ENV.evaluations_per_organization
 JUDGE_MIN_KAPPA = ENV.judge_min_kappa
 WORKFLOW_CHECKPOINTS_KEPT_S = ENV.workflow_checkpoints_kept_s
 ON_DISCONNECT = ENV.on_disconnect
-# What may be larger than MAX_BODY_BYTES, by path.
-LARGER_BODIES = {"/api/v1/executions/batch": ENV.max_batch_bytes}
+# What may be larger than MAX_BODY_BYTES, by path; * stands for an id.
+LARGER_BODIES = {
+    "/api/v1/executions/batch": ENV.max_batch_bytes,
+    "/api/v1/datasets/*/import": ENV.max_import_bytes,
+}
 BUDGET_DEFAULT_OUTPUT_TOKENS = ENV.budget_default_output_tokens
 DEMO_PASSWORD = ENV.demo_password
 
