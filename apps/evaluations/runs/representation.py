@@ -58,10 +58,20 @@ def failure(code: str, message: str) -> Json | None:
     return {"code": code, "message": message} if code else None
 
 
+def planned(evaluation: Evaluation) -> tuple[int, int]:
+    """Items and cases: as counted when all cases are there, before as the dataset's version says (not of a split)."""
+    if evaluation.has_cases or evaluation.split:
+        return evaluation.item_count, evaluation.case_count
+    items = evaluation.dataset_version.item_count
+    items = items if evaluation.item_limit is None else min(items, evaluation.item_limit)
+    return items, items * len(evaluation.subjects.all()) * evaluation.repeats
+
+
 def share_done(evaluation: Evaluation) -> float:
     """From 0 to 1, of the cases."""
+    cases = planned(evaluation)[1]
     ended = evaluation.succeeded_count + evaluation.failed_count
-    return min(1.0, ended / evaluation.case_count) if evaluation.case_count else 0.0
+    return min(1.0, ended / cases) if cases else 0.0
 
 
 def estimated_end(evaluation: Evaluation) -> datetime | None:
@@ -74,9 +84,10 @@ def estimated_end(evaluation: Evaluation) -> datetime | None:
 
 
 def _progress(evaluation: Evaluation) -> Json:
+    items, cases = planned(evaluation)
     return {
-        "items": evaluation.item_count,
-        "cases": evaluation.case_count,
+        "items": items,
+        "cases": cases,
         "succeeded": evaluation.succeeded_count,
         "failed": evaluation.failed_count,
         "share": share_done(evaluation),

@@ -121,8 +121,6 @@ def _store(organization_id: UUID, pinned: Pinned, by: Principal | None, **fields
     evaluation: Evaluation = Evaluation.objects.create(
         organization_id=organization_id,
         dataset_version=pinned.dataset_version,
-        item_count=pinned.item_count,
-        case_count=pinned.item_count * len(pinned.subjects) * fields["repeats"],
         created_by_id=by.user_id if by else None,
         api_key_id=by.api_key_id if by else None,
         **fields,
