@@ -383,6 +383,9 @@ ADMIN_PAGES = {
         ("Label history", "label", "workflows_workflowlabelevent"),
     ],
     "Evaluations": [
+        ("Evaluators", "rule", "evaluations_evaluator"),
+        ("Evaluator versions", "history", "evaluations_evaluatorversion"),
+        ("Score configs", "straighten", "evaluations_scoreconfig"),
         ("Annotation queues", "rate_review", "evaluations_annotationqueue"),
         ("Annotations", "edit_note", "evaluations_annotation"),
         ("Annotation tasks", "checklist", "evaluations_annotationtask"),

@@ -1,5 +1,7 @@
 """The pages of evaluations in the operators' admin; each package registers its own."""
 
 from apps.evaluations.annotation import admin as annotation_admin
+from apps.evaluations.comparing import admin as comparing_admin
+from apps.evaluations.scoring import admin as scoring_admin
 
-__all__ = ["annotation_admin"]
+__all__ = ["annotation_admin", "comparing_admin", "scoring_admin"]
