@@ -190,6 +190,8 @@ def filled(value: Any, ids: dict[str, str]) -> Any:
     """The body with `{provider}` and the like replaced by the world's."""
     if isinstance(value, dict):
         return {name: filled(child, ids) for name, child in value.items()}
+    if isinstance(value, list):
+        return [filled(child, ids) for child in value]
     if isinstance(value, str) and value.startswith("{") and value.endswith("}") and "{" not in value[1:]:
         return ids.get(value[1:-1]) or ids[value[1:-1] + "s"]
     return value

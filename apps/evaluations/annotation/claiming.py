@@ -66,8 +66,8 @@ def claim_next(*, queue: AnnotationQueue, by: Principal) -> Annotation | None:
 def submit(*, annotation: Annotation, by: Principal, values: Mapping[str, Any], comment: str) -> Annotation:
     """What this person says, by names of score configs; again to change it. Its execution gets the scores.
 
-    Raises Forbidden for another person's, BadRequest naming `values.<name>`, and Conflict when the claim has expired
-    and others have taken the task since.
+    Raises BadRequest naming `values.<name>`, and Conflict for another person's, or when the claim has expired and
+    others have taken the task since.
     """
     found = _locked(annotation, by)
     queue = found.queue
@@ -92,7 +92,7 @@ def submit(*, annotation: Annotation, by: Principal, values: Mapping[str, Any], 
 
 @transaction.atomic
 def skip(*, annotation: Annotation, by: Principal) -> Annotation:
-    """This person is not asked again. Raises Forbidden for another person's, Conflict for a submitted one."""
+    """This person is not asked again. Raises Conflict for another person's, and for a submitted one."""
     found = _locked(annotation, by)
     _give_up_place(found)
     found.status, found.claimed_until = AnnotationStatus.SKIPPED, None
@@ -160,7 +160,7 @@ def _take(task: AnnotationTask, by: Principal, now: datetime) -> Annotation:
 
 def _locked(annotation: Annotation, by: Principal) -> Annotation:
     if annotation.annotator_id != by.user_id:
-        raise Forbidden("This is another person's annotation.")
+        raise Conflict("This is another person's annotation.")
     found: Annotation = lock_for_update(Annotation.objects.select_related("queue"), pk=annotation.pk)
     return found
 

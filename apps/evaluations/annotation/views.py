@@ -131,7 +131,7 @@ class _OfQueue(TenantViewSet):
         """Raises Http404."""
         queues = AnnotationQueue.objects.for_organization(self.principal.organization_id).alive()
         try:
-            found: AnnotationQueue = queues.prefetch_related("criteria").get(pk=self.kwargs["pk"])
+            found: AnnotationQueue = queues.get(pk=self.kwargs["pk"])
         except AnnotationQueue.DoesNotExist:
             raise Http404 from None
         return found

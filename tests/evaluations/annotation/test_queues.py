@@ -317,9 +317,9 @@ def test_others_annotations_are_not_touched(make_queue, editor, admin, annotator
     opened = claim(editor, queue)
     path = f"{ANNOTATIONS}/{opened['id']}"
     for other in (annotators[0], admin):
-        assert put(other, opened, GOOD).status_code == 403
-        assert other.client.post(f"{path}/skip").status_code == 403
-        assert other.client.post(f"{path}/release").status_code == 403
+        assert put(other, opened, GOOD).status_code == 409
+        assert other.client.post(f"{path}/skip").status_code == 409
+        assert other.client.post(f"{path}/release").status_code == 409
         assert other.client.get(path).status_code == 200
     assert Annotation.objects.get().status == "open"
 
