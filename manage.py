@@ -8,13 +8,14 @@ from contextlib import nullcontext
 
 from everquant.embedded import EmbeddedError
 
-# They neither read nor write; `up` and `web` decide for themselves.
+# They neither read nor write, or ask a server; `up` and `web` decide for themselves.
 WITHOUT_DATABASE = {
     "--help",
     "--version",
     "check",
     "collectstatic",
     "diffsettings",
+    "evaluate",
     "findstatic",
     "help",
     "spectacular",
@@ -43,7 +44,7 @@ def main() -> int:
                 execute_from_command_line(sys.argv)
     except (EmbeddedError, ImproperlyConfigured) as error:
         sys.stderr.write(f"{error}\n")
-        return 1
+        return 3 if command == "evaluate" else 1  # whose 1 says that a gate failed
     return 0
 
 

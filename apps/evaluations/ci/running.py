@@ -17,9 +17,9 @@ def begin(client: Client, body: Json) -> Json:
     return client.post("evaluations", body)
 
 
-def begin_for_policy(client: Client, policy_id: str, version: int, budget_usd: str | None) -> Json:
+def begin_for_policy(client: Client, policy_id: str, version: int) -> Json:
     """The version beside the one that the policy's label points at."""
-    return client.post(f"promotion-policies/{policy_id}/evaluate", {"version": version, "budget_usd": budget_usd})
+    return client.post(f"promotion-policies/{policy_id}/evaluate", {"version": version})
 
 
 def resume(client: Client, evaluation_id: str) -> Json:

@@ -5,7 +5,7 @@ from typing import Any
 from drf_spectacular.utils import extend_schema_field
 from rest_framework import serializers
 
-from apps.evaluations.comparing.serializers import RulesField
+from apps.evaluations.comparing.serializers import RulesField, RulingSerializer
 from apps.evaluations.models import (
     MAX_APPROVALS,
     MAX_METRICS,
@@ -131,7 +131,7 @@ class PolicyGateSerializer(serializers.ModelSerializer[PromotionGate]):
     evaluation_id = serializers.UUIDField(source="result.evaluation_id")
     version = serializers.IntegerField(source="version_number")
     verdict = serializers.ChoiceField(Verdict.choices, source="result.verdict")
-    report = serializers.JSONField(source="result.report")
+    report = RulingSerializer(source="result.report", many=True)
 
     class Meta:
         model = PromotionGate
@@ -163,7 +163,7 @@ class ApprovalSerializer(serializers.ModelSerializer[PromotionApproval]):
         read_only_fields = fields
 
 
-class MissingSerializer(serializers.Serializer):
+class RequirementSerializer(serializers.Serializer):
     code = serializers.ChoiceField(
         [
             "NOTHING_TO_COMPARE", "GATE_MISSING", "GATE_FAIL", "GATE_INCONCLUSIVE", "BASELINE_MOVED", "GATE_STALE",
@@ -181,7 +181,7 @@ class StatusSerializer(serializers.Serializer):
     revision = serializers.IntegerField()
     is_active = serializers.BooleanField()
     may_move = serializers.BooleanField()
-    missing = MissingSerializer(many=True)
+    missing = RequirementSerializer(many=True)
     gate = PolicyGateSerializer(allow_null=True)
     approvals = ApprovalSerializer(many=True, help_text="Those that stand; not all of them need count.")
     approvals_counted = serializers.IntegerField()
