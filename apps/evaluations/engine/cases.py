@@ -81,12 +81,12 @@ UPDATE evaluations_evaluationcase SET status = 'cancelled', finished_at = now(),
 WHERE id IN ({_SOME})
 """  # noqa: S608 (as above)
 _OPEN_SCORES = """
-WITH some AS (
+WITH erring AS (
     SELECT case_id, metric FROM evaluations_evaluationscore
     WHERE evaluation_id = %(evaluation)s AND error_code <> '' ORDER BY case_id LIMIT %(limit)s
 ),
 gone AS (
-    DELETE FROM evaluations_evaluationscore s USING some WHERE s.case_id = some.case_id AND s.metric = some.metric
+    DELETE FROM evaluations_evaluationscore s USING erring e WHERE s.case_id = e.case_id AND s.metric = e.metric
     RETURNING s.case_id
 ),
 opened AS (

@@ -51,7 +51,8 @@ class Drive:
             return True
         if not self._is_open:
             self._open()
-            return True
+            if not self._is_open:
+                return True
         if self._is_cancelled and not self._has_cancelled:
             self._cancel()
         made = self._made()

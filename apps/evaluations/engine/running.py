@@ -1,6 +1,5 @@
 """A worker's work at evaluations: take one, drive it, until others have to have their turn."""
 
-import threading
 import time
 from concurrent.futures import Executor, ThreadPoolExecutor
 
@@ -9,6 +8,7 @@ import structlog
 from apps.evaluations.engine import ending, queue
 from apps.evaluations.engine.changes import LeaseLost
 from apps.evaluations.engine.driver import Drive
+from apps.evaluations.engine.drives import DRIVES
 from apps.evaluations.engine.jobs import call_drivers
 from apps.evaluations.models import Evaluation, EvaluationStatus
 from everquant.api.bulkhead import Bulkhead
@@ -30,31 +30,6 @@ def most_drivers() -> int:
 
 
 _PLACES = Bulkhead(most_drivers)
-
-
-class _Drives:
-    """Those of this process, for its end."""
-
-    def __init__(self) -> None:
-        self._lock = threading.Lock()
-        self._open: set[Drive] = set()
-
-    def add(self, drive: Drive) -> None:
-        with self._lock:
-            self._open.add(drive)
-
-    def remove(self, drive: Drive) -> None:
-        with self._lock:
-            self._open.discard(drive)
-
-    def interrupt_all(self) -> None:
-        with self._lock:
-            drives = list(self._open)
-        for drive in drives:
-            drive.interrupt()
-
-
-DRIVES = _Drives()
 
 
 def drive_ready() -> int:
