@@ -8,6 +8,7 @@ class EvaluationsConfig(AppConfig):
     label = "evaluations"
 
     def ready(self) -> None:
+        from apps.evaluations.engine.drives import DRIVES  # noqa: PLC0415 (models must be ready)
         from apps.evaluations.evaluators import register_all  # noqa: PLC0415 (Django's registry is ready only here)
         from apps.evaluations.promotion import enforcement  # noqa: PLC0415 (as above)
         from apps.evaluations.scoring.checking import check_score_of_execution  # noqa: PLC0415 (as above)
@@ -16,10 +17,4 @@ class EvaluationsConfig(AppConfig):
         register_all()
         register_score_check(check_score_of_execution)
         enforcement.register()
-        at_drain_end(_interrupt_drives)
-
-
-def _interrupt_drives() -> None:
-    from apps.evaluations.engine.running import DRIVES  # noqa: PLC0415 (it loads all that evaluators need)
-
-    DRIVES.interrupt_all()
+        at_drain_end(DRIVES.interrupt_all)
