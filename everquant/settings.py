@@ -389,6 +389,7 @@ ADMIN_PAGES = {
         ("Annotation queues", "rate_review", "evaluations_annotationqueue"),
         ("Annotations", "edit_note", "evaluations_annotation"),
         ("Annotation tasks", "checklist", "evaluations_annotationtask"),
+        ("Gates", "traffic", "evaluations_gateresult"),
     ],
     "Executions": [
         ("Executions", "bolt", "executions_execution"),

@@ -37,7 +37,7 @@ def choose(
     baseline: SubjectName | None = None,
     against: Evaluation | None = None,
 ) -> Contest:
-    """By default, the baseline is the first subject and the candidates are all others.
+    """By default, the baseline is the first subject, and the candidates are all others; the first one has no baseline.
 
     Raises BadRequest naming `candidate` or `baseline`, and Conflict for an evaluation that has not ended.
     """
@@ -47,9 +47,12 @@ def choose(
             raise Conflict("Only evaluations that have ended are compared.", details={field: f"It is {one.status}."})
     subjects = list(evaluation.subjects.order_by("position"))
     first = subjects if other is evaluation else list(other.subjects.order_by("position"))
-    is_alone = other.id == evaluation.id and len(subjects) == 1
-    found = None if is_alone and baseline is None else _named(first, 0 if baseline is None else baseline, "baseline")
-    candidates = _candidates(subjects, candidate, found if other.id == evaluation.id else None)
+    found: EvaluationSubject | None = _named(first, 0 if baseline is None else baseline, "baseline")
+    candidates = _candidates(subjects, candidate, found if other.id == evaluation.id and len(subjects) > 1 else None)
+    if other.id == evaluation.id and candidates == [found]:
+        if baseline is not None:
+            raise BadRequest("A subject is not compared with itself.", details={"candidate": "It is the baseline."})
+        found = None
     metrics, not_compared = _metrics(evaluation, other, found)
     return Contest(evaluation, candidates, other, found, metrics, not_compared)
 
@@ -59,10 +62,7 @@ def _candidates(
 ) -> list[EvaluationSubject]:
     if candidate is None:
         return [one for one in subjects if baseline is None or one.position != baseline.position]
-    found = _named(subjects, candidate, "candidate")
-    if baseline is not None and found.position == baseline.position:
-        raise BadRequest("A subject is not compared with itself.", details={"candidate": "It is the baseline."})
-    return [found]
+    return [_named(subjects, candidate, "candidate")]
 
 
 def _named(subjects: Sequence[EvaluationSubject], wanted: SubjectName, field: str) -> EvaluationSubject:

@@ -133,7 +133,7 @@ def _subject(columns: Sequence[Any]) -> Subject:
 
 
 def _add_scores(cursor: Any, evaluation: Evaluation, subjects: dict[int, Subject], metrics: Sequence[Metric]) -> None:
-    by_position = {metric.position: metric for metric in metrics if metric.position is not None and metric.is_number}
+    by_position = {metric.position: metric for metric in metrics if metric.position is not None}
     if not by_position:
         return
     boolean = [position for position, metric in by_position.items() if metric.type == "boolean"]

@@ -26,7 +26,10 @@ KS = (1, 2, 3, 5, 10, 25, 50, 100)
 def compare(contest: Contest, *, confidence: float = 0.95) -> Json:
     """Every candidate with the baseline by every metric. Raises BadRequest where there is nothing to compare with."""
     if contest.baseline is None or not contest.candidates:
-        raise BadRequest("There is one subject only.", details={"against": "Name an evaluation to compare with."})
+        raise BadRequest(
+            "There is nothing to compare with.",
+            details={"baseline": "Name another subject, or an evaluation in against."},
+        )
     compared = [metric for name, metric in contest.metrics.items() if name not in contest.not_compared]
     positions = [one.position for one in contest.candidates]
     baseline, subjects = _load(contest, compared, positions, contest.baseline.position)
