@@ -1,10 +1,15 @@
 """Evaluators, their versions and trials over HTTP."""
 
+from decimal import Decimal
+
 import pytest
+from rest_framework.test import APIClient
 
 from apps.evaluations.evaluators import DETERMINISTIC
 from apps.evaluations.models import Evaluator, EvaluatorVersion
-from apps.users.models import AuditEntry
+from apps.executions.models import Execution, Source
+from apps.models.models import LLMModel
+from apps.users.models import ApiKey, AuditEntry
 from apps.workflows.evaluating import Evaluator as Kind
 from apps.workflows.evaluating import Score, evaluators
 from tests.evaluations.conftest import EVALUATORS
@@ -259,3 +264,45 @@ def test_another_organization_finds_nothing(editor, outsider, create):
     assert list(failed(outsider.client.post(EVALUATORS, body), 400)) == ["score_config_id"]
     assert outsider.client.get(EVALUATORS).json()["data"] == []
     assert outsider.client.post(EVALUATORS, {"name": "Mentions", "kind": "contains"}).status_code == 201
+
+
+@pytest.fixture
+def judge(make_model):
+    model = make_model(kind="echo")
+    return {
+        "kind": "llm_judge",
+        "config": {"model_id": str(model.id), "rubric": "Is it kind?", "scale": {"type": "boolean"}},
+    }
+
+
+def test_a_trial_of_a_judge_is_recorded_and_paid_for(editor, judge):
+    response = editor.client.post(TRIALS, {"output": "You are welcome.", **judge})
+    data = response.json()["data"]
+    assert (response.status_code, data["error"]) == (200, None)
+    [execution] = Execution.objects.filter(source=Source.JUDGE)
+    assert data["execution_ids"] == [str(execution.id)]
+    assert Decimal(data["cost_usd"]) == execution.cost_usd > 0
+    assert (execution.created_by_id, execution.organization_id) == (editor.user.id, editor.organization.id)
+
+
+def test_models_of_a_trial_are_usable_ones_of_the_organization(editor, outsider, judge):
+    body = {"output": "You are welcome.", **judge}
+    assert list(failed(outsider.client.post(TRIALS, body), 400)) == ["config.model_id"]
+    made = editor.client.post(EVALUATORS, {"name": "Judge", **judge})
+    path = f"{EVALUATORS}/{made.json()['data']['id']}"
+    LLMModel.objects.update(is_active=False)
+    assert list(failed(editor.client.post(TRIALS, body), 400)) == ["config.model_id"]
+    assert list(failed(editor.client.post(EVALUATORS, {"name": "Other", **judge}), 400)) == ["config.model_id"]
+    data = editor.client.post(f"{path}/test", {"output": "x"}).json()["data"]
+    assert (data["score"], bool(data["error"]["code"])) == (None, True)
+    unknown = {**judge["config"], "model_id": "no uuid"}
+    assert list(failed(editor.client.patch(path, {"config": unknown}), 400)) == ["config.model_id"]
+
+
+def test_who_may_not_execute_prompts_has_no_model_called(editor, judge):
+    key = ApiKey(organization=editor.organization, user=editor.user, name="k", scopes=["evaluations:execute"])
+    client = APIClient(HTTP_AUTHORIZATION=f"Bearer {key.give_secret()}", raise_request_exception=False)
+    key.save()
+    assert client.post(TRIALS, {"output": "x", **judge}).status_code == 403
+    assert client.post(TRIALS, {"output": "[]", "kind": "json_valid"}).status_code == 200
+    assert not Execution.objects.exists()
