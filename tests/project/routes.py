@@ -58,6 +58,13 @@ _SCORE_CONFIG = {"name": "New", "type": "numeric"}
 _QUEUE = {"name": "New", "score_config_ids": ["{score-config}"]}
 _WORKFLOW = {"slug": "new", "name": "New", "definition": {}}
 
+_EVALUATION = {
+    "dataset": "evaluated",
+    "subjects": [{"recorded": True}, {"prompt": "hello"}],
+    "evaluators": [{"evaluator": "evaluated"}],
+}
+_REPLAY = {"candidate": {"prompt": "hello"}, "evaluators": [{"evaluator": "evaluated"}]}
+
 ROUTES = [
     Route("POST", "auth/login", PUBLIC),
     Route("POST", "auth/refresh", PUBLIC),
@@ -214,6 +221,21 @@ ROUTES = [
     Route("PUT", "billing/budgets/<uuid:pk>", "billing:manage", 4, body=_BUDGET),
     Route("PATCH", "billing/budgets/<uuid:pk>", "billing:manage", 4, body={"name": "New"}),
     Route("DELETE", "billing/budgets/<uuid:pk>", "billing:manage", 6),
+    Route("GET", "evaluations", "evaluations:read", 4),
+    Route("POST", "evaluations", "evaluations:execute", 12, body=_EVALUATION, also="prompts:execute"),
+    Route("POST", "evaluations/estimate", "evaluations:execute", 7, body=_EVALUATION, also="prompts:execute"),
+    Route("POST", "evaluations/replay", "evaluations:execute", 21, body=_REPLAY, also="prompts:execute"),
+    Route("GET", "evaluations/<uuid:pk>", "evaluations:read", 3),
+    Route("PATCH", "evaluations/<uuid:pk>", "evaluations:update", 6, body={"name": "New"}),
+    Route("DELETE", "evaluations/<uuid:pk>", "evaluations:delete", 5),
+    Route("POST", "evaluations/<uuid:pk>/cancel", "evaluations:execute", 12),
+    Route("POST", "evaluations/<uuid:pk>/resume", "evaluations:execute", 9),
+    Route("POST", "evaluations/<uuid:pk>/retry-errors", "evaluations:execute", 9),
+    Route("GET", "evaluations/<uuid:pk>/summary", "evaluations:read", 8),
+    Route("GET", "evaluations/<uuid:pk>/results", "evaluations:read", 8),
+    Route("GET", "evaluations/<uuid:pk>/cases/<int:case_id>", "evaluations:read", 7),
+    Route("GET", "evaluations/<uuid:pk>/diff", "evaluations:read", 10),
+    Route("GET", "evaluations/<uuid:pk>/export", "evaluations:read", 3),
     Route("GET", "evaluators", "evaluations:read", 2),
     Route("POST", "evaluators", "evaluations:create", 4, body=_EVALUATOR),
     Route("GET", "evaluators/kinds", "evaluations:read", 0),

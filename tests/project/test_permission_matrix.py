@@ -14,6 +14,7 @@ from django.urls import get_resolver
 from django.utils import timezone
 from rest_framework.test import APIClient
 
+from apps.evaluations.models import Evaluation
 from apps.executions.models import Execution, Status
 from apps.executions.sweeping import finish_batches
 from apps.models.services import create_default_models
@@ -22,6 +23,7 @@ from apps.users.permissions import AUTHENTICATED, PERMISSIONS, PERSON, PUBLIC, R
 from apps.users.tenancy import TenantViewSet
 from apps.workflows.models import Approval, RunStatus, WorkflowRun
 from tests.conftest import PASSWORD, Client, Person, client_for, make_organization, make_person
+from tests.evaluations.making import CASE_ID, make_ended_evaluation
 from tests.project.routes import ROUTES, Route
 from tests.workflows.starting import DEFINITION, make_workflow
 
@@ -156,7 +158,9 @@ def make_world() -> World:
     said = post(f"{queue}/next").json()["data"]["annotation"]
     admin.client.put(f"/api/v1/annotations/{said['id']}", {"values": {"S": 1}})
     opened = post(f"{queue}/next").json()["data"]["annotation"]
+    evaluation = make_ended_evaluation(admin)
     ids = {
+        "evaluations": str(evaluation.id),
         "annotation-queues": queue_id,
         "annotation-tasks": said["task_id"],
         "annotations": opened["id"],
@@ -202,6 +206,7 @@ def call(route: Route, world: World, client: APIClient) -> Any:
     path = route.path.replace("<uuid:pk>", world.ids.get(collection) or world.ids.get(collection.split("/")[0], ""))
     path = path.replace("<uuid:delivery_id>", world.ids["deliveries"])
     path = path.replace("<int:number>", "1").replace("<str:label>", "production").replace("<path:slug>", "hello")
+    path = path.replace("<int:case_id>", str(CASE_ID))
     send = getattr(client, route.method.lower())
     body = [filled(route.body, world.ids)] if route.method in {"POST", "PUT", "PATCH"} else []
     answer = send(f"/api/v1/{path}{route.query}", *body)
@@ -222,6 +227,11 @@ def leave(answer: Any) -> None:
 RESTORES = {"prompts/<uuid:pk>/restore", "workflows/<uuid:pk>/restore"}
 # Models, budgets and prices of an organization are remembered by the process that executes.
 REMEMBERS_MODELS = {"prompts/<uuid:pk>/execute", "executions/batch", "executions/<uuid:pk>/retry"}
+EVALUATIONS_BEFORE: dict[str, dict[str, Any]] = {
+    "evaluations/<uuid:pk>/cancel": {"status": "queued", "finished_at": None},
+    "evaluations/<uuid:pk>/resume": {"status": "cancelled"},
+    "evaluations/<uuid:pk>/retry-errors": {"failed_count": 1},
+}
 
 
 def prepare(route: Route, world: World) -> None:
@@ -245,6 +255,8 @@ def prepare(route: Route, world: World) -> None:
         Execution.objects.filter(id=world.ids["executions"]).update(status=Status.RUNNING, **end)
     if route.path == "executions/<uuid:pk>/retry":
         Execution.objects.filter(id=world.ids["executions"]).update(status=Status.CANCELLED)
+    if route.path in EVALUATIONS_BEFORE:
+        Evaluation.objects.filter(id=world.ids["evaluations"]).update(**EVALUATIONS_BEFORE[route.path])
     if route.path == "executions/batches/<uuid:pk>/retry":
         for execution in Execution.objects.filter(batch_id=world.ids["executions/batches"]):
             execution.fail(code="CONNECTION", message="")

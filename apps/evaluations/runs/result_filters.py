@@ -30,7 +30,7 @@ _SAID = Case(
 
 
 def _text(longest: int, label: str) -> Any:
-    schema = {"type": "string", "minLength": 1, "maxLength": longest, "pattern": r"^[^\u0000]*$"}
+    schema = {"type": "string", "maxLength": longest, "pattern": r"^[^\u0000]*$"}
     return extend_schema_field(schema)(django_filters.CharFilter(max_length=longest, label=label))
 
 
@@ -40,7 +40,10 @@ def _number(label: str) -> Any:
 
 
 class ResultFilter(django_filters.FilterSet):
-    """Of rows, each of which is the first subject's case. All conditions on a case hold for the same subject."""
+    """Of rows, each of which is the first subject's case. All conditions on a case hold for the same subject.
+
+    Names no model: the view that it is of has evaluations in its path.
+    """
 
     subject = _text(NAME_LENGTH, "The subject that the other filters are about; any by default.")
     status = django_filters.ChoiceFilter(choices=CaseStatus.choices)
@@ -52,10 +55,6 @@ class ResultFilter(django_filters.FilterSet):
     disagree = _text(NAME_LENGTH, "Another subject, which the metric scored otherwise than `subject`.")
     split = _text(SPLIT_LENGTH, "Of the items.")
     search = _text(SEARCH_LENGTH, "In the input, or in an output.")
-
-    class Meta:
-        model = EvaluationCase
-        fields: list[str] = []
 
     def filter_queryset(self, queryset: Any) -> Any:
         wanted = {name: value for name, value in self.form.cleaned_data.items() if value not in (None, "")}

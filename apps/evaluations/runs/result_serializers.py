@@ -5,7 +5,7 @@ from typing import Any
 from drf_spectacular.utils import extend_schema_field
 from rest_framework import serializers
 
-from apps.evaluations.models import CaseStatus, EvaluationStatus
+from apps.evaluations.models import CaseStatus, EvaluationStatus, ScoreType
 from apps.executions.serializers import AnyField, FailureSerializer, ObjectField
 
 
@@ -24,7 +24,7 @@ def _number() -> serializers.FloatField:
     return serializers.FloatField(allow_null=True)
 
 
-class ScoreSerializer(Plain):
+class CaseScoreSerializer(Plain):
     """A value, or an error: never both."""
 
     metric = serializers.CharField()
@@ -39,7 +39,7 @@ class ScoreSerializer(Plain):
     details = AnyField(help_text="The evaluator's own, such as the votes of a judge; null in lists.")
 
 
-class AnswerSerializer(Plain):
+class CaseAnswerSerializer(Plain):
     case_id = serializers.IntegerField(min_value=1)
     subject = serializers.CharField()
     status = serializers.ChoiceField(CaseStatus.choices)
@@ -53,7 +53,7 @@ class AnswerSerializer(Plain):
     execution_id = serializers.UUIDField(allow_null=True)
     workflow_run_id = serializers.UUIDField(allow_null=True)
     finished_at = serializers.DateTimeField(allow_null=True)
-    scores = ScoreSerializer(many=True)
+    scores = CaseScoreSerializer(many=True)
 
 
 class ItemFieldsSerializer(Plain):
@@ -70,19 +70,19 @@ class ItemFieldsSerializer(Plain):
     repeat = serializers.IntegerField(min_value=0)
 
 
-class ResultSerializer(ItemFieldsSerializer):
+class EvaluationResultSerializer(ItemFieldsSerializer):
     """An item in one repeat, with what each subject answered, in the order of the subjects."""
 
-    answers = AnswerSerializer(many=True)
+    answers = CaseAnswerSerializer(many=True)
 
 
-class CaseSerializer(ItemFieldsSerializer):
+class EvaluationCaseSerializer(ItemFieldsSerializer):
     """One item given to one subject once, as a whole."""
 
-    answer = AnswerSerializer()
+    answer = CaseAnswerSerializer()
 
 
-class IntervalSerializer(Plain):
+class SummaryIntervalSerializer(Plain):
     low = serializers.FloatField()
     high = serializers.FloatField()
     confidence = serializers.FloatField()
@@ -99,21 +99,21 @@ class MetricSummarySerializer(Plain):
     """Over the items: repeats of one are averaged first. Cases without a score are in none of the figures."""
 
     metric = serializers.CharField()
-    score_type = serializers.ChoiceField(["boolean", "numeric", "categorical"])
+    score_type = serializers.ChoiceField(ScoreType.choices)
     n = serializers.IntegerField(min_value=0, help_text="Scores.")
     n_items = serializers.IntegerField(min_value=0, help_text="Items with a score.")
     n_errors = serializers.IntegerField(min_value=0, help_text="Scores that could not be made.")
     n_missing = serializers.IntegerField(min_value=0, help_text="Cases without a score: failed, or not ended.")
     mean = _number()
-    mean_interval = IntervalSerializer(allow_null=True)
+    mean_interval = SummaryIntervalSerializer(allow_null=True)
     pass_rate = _number()
-    pass_rate_interval = IntervalSerializer(allow_null=True)
+    pass_rate_interval = SummaryIntervalSerializer(allow_null=True)
     labels = serializers.DictField(child=serializers.IntegerField(), help_text="Category → how often.")
     within_item_variance = _number()
     by_k = ByKSerializer(many=True, help_text="With repeats: for k of 1 to so many.")
 
 
-class LatencySerializer(Plain):
+class LatencySummarySerializer(Plain):
     p50 = _number()
     p95 = _number()
 
@@ -127,7 +127,7 @@ class SubjectSummarySerializer(Plain):
     errors = serializers.DictField(  # type: ignore[assignment] # a field's name
         child=serializers.IntegerField(), help_text="Code → how often, the ten commonest."
     )
-    latency_ms = LatencySerializer()
+    latency_ms = LatencySummarySerializer()
     input_tokens = serializers.IntegerField()
     output_tokens = serializers.IntegerField()
     cost_usd = serializers.CharField()
@@ -135,7 +135,7 @@ class SubjectSummarySerializer(Plain):
     metrics = MetricSummarySerializer(many=True)
 
 
-class SummarySerializer(Plain):
+class EvaluationSummarySerializer(Plain):
     status = serializers.ChoiceField(EvaluationStatus.choices)
     items = serializers.IntegerField()
     repeats = serializers.IntegerField()
@@ -179,8 +179,8 @@ class DiffRowSerializer(Plain):
     repeat = serializers.IntegerField()
     input = AnyField()
     is_input_cut = serializers.BooleanField()
-    baseline = AnswerSerializer(allow_null=True)
-    candidate = AnswerSerializer(allow_null=True)
+    baseline = CaseAnswerSerializer(allow_null=True)
+    candidate = CaseAnswerSerializer(allow_null=True)
     is_same = serializers.BooleanField(allow_null=True, help_text="Null when one of them has no answer.")
     hunks = HunksField(allow_null=True, help_text="From baseline to candidate by lines; null where it is too large.")
     scores = ScoreChangeSerializer(many=True)
@@ -214,7 +214,7 @@ class DiffTotalsSerializer(Plain):
     metrics = MetricTotalSerializer(many=True)
 
 
-class DiffSerializer(Plain):
+class AnswerDiffSerializer(Plain):
     baseline = serializers.CharField()
     candidate = serializers.CharField()
     totals = DiffTotalsSerializer()

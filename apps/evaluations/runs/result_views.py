@@ -33,11 +33,11 @@ class ResultViewSet(TenantViewSet):
     """Results of one evaluation; the object in the path is the evaluation."""
 
     queryset = Evaluation.objects.all()
-    serializer_class = shapes.ResultSerializer
+    serializer_class = shapes.EvaluationResultSerializer
     pagination_class = CasePagination
     permissions = {"summary": "evaluations:read", "export": "evaluations:read", "case": "evaluations:read"}
     query_parameters = {"export": frozenset({"format"})}
-    output_serializer_classes = {"summary": shapes.SummarySerializer, "case": shapes.CaseSerializer}
+    output_serializer_classes = {"summary": shapes.EvaluationSummarySerializer, "case": shapes.EvaluationCaseSerializer}
     tagged_actions = frozenset({"summary", "case"})
 
     def refine(self, queryset: Any) -> Any:
@@ -50,10 +50,11 @@ class ResultViewSet(TenantViewSet):
     def case(self, request: Request, case_id: int, **kwargs: Any) -> HttpResponseBase:
         """Read a case. Everything of it, whole, with the ids of its executions."""
         evaluation = self.get_object()
-        case = evaluation.cases.filter(id=case_id).only("item_id", "repeat", "subject").first()
-        if case is None:
+        place = evaluation.cases.filter(id=case_id).values_list("item_id", "repeat", "subject").first()
+        if place is None:
             raise Http404
-        row = read_rows(evaluation, names_of(evaluation), [(case.item_id, case.repeat)], Cut(), [case.subject])[0]
+        item_id, repeat, subject = place
+        row = read_rows(evaluation, names_of(evaluation), [(item_id, repeat)], Cut(), [subject])[0]
         return self.answer({**row, "answer": row.pop("answers")[0]})
 
     @extend_schema(
@@ -77,7 +78,7 @@ class RowsViewSet(TenantViewSet):
     """Rows of one evaluation, an item in a repeat each; the object in the path is the evaluation."""
 
     queryset = Evaluation.objects.all()
-    serializer_class: Any = shapes.ResultSerializer
+    serializer_class: Any = shapes.EvaluationResultSerializer
     pagination_class: Any = CasePagination
     filterset_class: Any = ResultFilter
     permissions = {"list": "evaluations:read"}
@@ -107,7 +108,7 @@ class RowsViewSet(TenantViewSet):
 
 
 class DiffViewSet(RowsViewSet):
-    serializer_class = shapes.DiffSerializer
+    serializer_class = shapes.AnswerDiffSerializer
     pagination_class = DiffPagination
     filterset_class = None
     query_parameters = {"list": frozenset({"baseline", "candidate"})}

@@ -200,7 +200,7 @@ class EvaluationInputSerializer(EvaluationOptionsSerializer):
     subjects = serializers.ListField(child=SubjectField(), min_length=1, max_length=MAX_SUBJECTS)
 
 
-class ReplaySerializer(EvaluationOptionsSerializer):
+class ReplayInputSerializer(EvaluationOptionsSerializer):
     """The newest executions that the filter finds and that have an output; their outputs are the baseline."""
 
     filter = ExecutionCriteriaSerializer(default=dict)
@@ -228,7 +228,7 @@ class EstimatedPartSerializer(serializers.Serializer):
     note = serializers.CharField(allow_blank=True)
 
 
-class EstimateSerializer(serializers.Serializer):
+class EvaluationEstimateSerializer(serializers.Serializer):
     """What has no known price is named in `unpriced`, and not in the sums."""
 
     items = serializers.IntegerField(min_value=0)
@@ -249,7 +249,7 @@ class EvaluationChangeSerializer(StrictSerializer):
     metadata = MetadataField(required=False)
 
 
-class SubjectSerializer(serializers.Serializer):
+class EvaluationSubjectSerializer(serializers.Serializer):
     position = serializers.IntegerField(min_value=0)
     name = serializers.CharField()
     kind = serializers.ChoiceField(SubjectKind.choices)
@@ -262,7 +262,7 @@ class SubjectSerializer(serializers.Serializer):
     parameters = ObjectField()
 
 
-class MetricSerializer(serializers.Serializer):
+class EvaluationMetricSerializer(serializers.Serializer):
     position = serializers.IntegerField(min_value=0)
     name = serializers.CharField()
     evaluator_id = serializers.UUIDField()
@@ -272,7 +272,7 @@ class MetricSerializer(serializers.Serializer):
     version_number = serializers.IntegerField()
 
 
-class ProgressSerializer(serializers.Serializer):
+class EvaluationProgressSerializer(serializers.Serializer):
     """Of cases, and of single scores. `share` of the cases have come to an end."""
 
     items = serializers.IntegerField(min_value=0)
@@ -300,9 +300,9 @@ class EvaluationSerializer(serializers.Serializer):
     metadata = ObjectField()
     status = serializers.ChoiceField(EvaluationStatus.choices)
     error = FailureSerializer(allow_null=True)
-    subjects = SubjectSerializer(many=True)
-    evaluators = MetricSerializer(many=True)
-    progress = ProgressSerializer()
+    subjects = EvaluationSubjectSerializer(many=True)
+    evaluators = EvaluationMetricSerializer(many=True)
+    progress = EvaluationProgressSerializer()
     cost_usd = serializers.CharField(help_text="Of the subjects, in decimals.")
     evaluator_cost_usd = serializers.CharField(help_text="Of the evaluators' own calls.")
     created_by = serializers.UUIDField(allow_null=True)

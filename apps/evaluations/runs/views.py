@@ -19,6 +19,8 @@ from apps.users.tenancy import CreateMixin, DestroyMixin, ListMixin, PartialUpda
 from everquant.api.pagination import KeysetPagination
 from everquant.api.serializers import EmptySerializer
 
+_SHOWN = frozenset({"list", "retrieve", "partial_update"})
+
 
 class EvaluationViewSet(ListMixin, CreateMixin, RetrieveMixin, PartialUpdateMixin, DestroyMixin, TenantViewSet):
     """Evaluations, newest first, with how far they are."""
@@ -44,17 +46,17 @@ class EvaluationViewSet(ListMixin, CreateMixin, RetrieveMixin, PartialUpdateMixi
     input_serializer_classes = {
         "create": shapes.EvaluationInputSerializer,
         "estimate": shapes.EvaluationInputSerializer,
-        "replay": shapes.ReplaySerializer,
+        "replay": shapes.ReplayInputSerializer,
         "partial_update": shapes.EvaluationChangeSerializer,
         "cancel": EmptySerializer,
         "resume": EmptySerializer,
         "retry_errors": EmptySerializer,
     }
 
-    output_serializer_classes = {"estimate": shapes.EstimateSerializer}
+    output_serializer_classes = {"estimate": shapes.EvaluationEstimateSerializer}
 
     def refine(self, queryset: Any) -> Any:
-        return with_parts(queryset)
+        return with_parts(queryset) if self.action in _SHOWN else queryset
 
     def create(self, request: Request, *args: Any, **kwargs: Any) -> Response:
         """Make evaluation. Everything it names is looked up and pinned, and a worker makes it.
