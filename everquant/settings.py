@@ -385,6 +385,7 @@ ADMIN_PAGES = {
     "Evaluations": [
         ("Evaluators", "rule", "evaluations_evaluator"),
         ("Evaluator versions", "history", "evaluations_evaluatorversion"),
+        ("Judge agreements", "balance", "evaluations_judgeagreement"),
         ("Score configs", "straighten", "evaluations_scoreconfig"),
         ("Annotation queues", "rate_review", "evaluations_annotationqueue"),
         ("Annotations", "edit_note", "evaluations_annotation"),
