@@ -1,8 +1,11 @@
 """What the tests of annotation have in common."""
 
+from collections.abc import Sequence
 from typing import Any
 
-from apps.evaluations.models import ScoreConfig
+from django.utils import timezone
+
+from apps.evaluations.models import Annotation, AnnotationQueue, AnnotationTask, ScoreConfig
 from tests.conftest import Person
 
 QUEUES = "/api/v1/annotation-queues"
@@ -41,3 +44,30 @@ def annotate(person: Person, queue: Json, *values: Json) -> None:
     for value in values:
         response = put(person, claim(person, queue), value)
         assert response.status_code == 200, response.content
+
+
+def store(queue: Json, people: Sequence[Person], table: Sequence[Sequence[Json]]) -> None:
+    """As if it had been submitted: `table[person][task]` are values by name, None for nothing."""
+    found = AnnotationQueue.objects.get(id=queue["id"])
+    ids = {criterion.score_config.name: str(criterion.score_config.id) for criterion in found.criteria.all()}
+    common = {"organization": found.organization, "queue": found}
+    tasks = AnnotationTask.objects.bulk_create(
+        AnnotationTask(**common, position=n, source_key=f"item:{n}", input={"n": n}, output=f"It is {n}.")
+        for n in range(len(table[0]))
+    )
+    now = timezone.now()
+    Annotation.objects.bulk_create(
+        Annotation(
+            queue=found,
+            organization=found.organization,
+            task=task,
+            annotator_id=person.user.id,
+            status="submitted",
+            started_at=now,
+            submitted_at=now,
+            values={ids[name]: value for name, value in values.items()},
+        )
+        for person, row in zip(people, table, strict=True)
+        for task, values in zip(tasks, row, strict=True)
+        if values is not None
+    )
