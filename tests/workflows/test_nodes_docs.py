@@ -1,4 +1,4 @@
-"""docs/workflow-nodes.md names every kind, evaluator and key, and its command works."""
+"""docs/workflow-nodes.md names every kind and key, and its command works."""
 
 import json
 import re
@@ -6,7 +6,6 @@ from pathlib import Path
 
 import pytest
 
-from apps.workflows.evaluating import evaluators
 from apps.workflows.nodes.registry import kinds
 
 DOCUMENT = (Path(__file__).parents[2] / "docs" / "workflow-nodes.md").read_text()
@@ -21,12 +20,6 @@ def row_of(name: str) -> str:
 def test_every_key_of_a_kind_is_described(kind):
     row = row_of(kind)
     assert [key for key in kinds()[kind].config_schema["properties"] if f"`{key}`" not in row] == []
-
-
-@pytest.mark.parametrize("kind", ["exact_match", "contains", "regex", "json_valid", "json_schema", "json_fields"])
-def test_every_key_of_an_evaluator_is_described(kind):
-    row = row_of(kind)
-    assert [key for key in evaluators()[kind].config_schema["properties"] if f"`{key}`" not in row] == []
 
 
 @pytest.mark.django_db
