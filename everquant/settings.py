@@ -391,6 +391,8 @@ ADMIN_PAGES = {
         ("Annotations", "edit_note", "evaluations_annotation"),
         ("Annotation tasks", "checklist", "evaluations_annotationtask"),
         ("Gates", "traffic", "evaluations_gateresult"),
+        ("Promotion policies", "verified_user", "evaluations_promotionpolicy"),
+        ("Promotion approvals", "how_to_reg", "evaluations_promotionapproval"),
     ],
     "Executions": [
         ("Executions", "bolt", "executions_execution"),

@@ -24,6 +24,7 @@ Json = Any
 DEFAULT_URL = "http://localhost:8080"
 DEFAULT_FILE = Path("evaluation.yaml")
 KEY = "EVERQUANT_API_KEY"
+LOG_WIDTH = 140
 
 
 class Command(BaseCommand):
@@ -84,6 +85,8 @@ class Command(BaseCommand):
         if not api_key:
             raise UsageFailure(f"{KEY} is not set.")
         client, console = Client(options["url"], api_key), Console()
+        if not console.is_terminal:
+            console.width = LOG_WIDTH
         outcome: Outcome = getattr(self, f"_{action}")(client, console, options)
         show_outcome(console, outcome)
         if options["json"]:
