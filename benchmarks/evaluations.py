@@ -14,17 +14,17 @@ from typing import Any
 from uuid import UUID
 
 import psycopg
+from uuid_utils.compat import uuid7
 
 from benchmarks.__main__ import GOALS, prompt_with_model, show
 from benchmarks.batch import post, wait_for_end, worker
 from benchmarks.stack import Stack, memory_mib, running_stack
-from everquant.db import uuid7
 from everquant.embedded import EmbeddedServices
 
 CONCURRENCY = 64
 EVALUATORS = {
     "same": ("exact_match", {}),
-    "has-name": ("contains", {"values": ["n"]}),
+    "has-name": ("contains", {"texts": ["n"]}),
     "long": ("length", {"min": 3}),
 }
 
@@ -49,6 +49,7 @@ def make_items(connection: Any, organization: UUID, items: int) -> UUID:
         "version_number, item_count, message) VALUES (%s, %s, now(), now(), %s, 1, %s, '')",
         version, organization, dataset, items,
     )  # fmt: skip
+    rows(connection, "UPDATE evaluations_dataset SET current_version_id = %s WHERE id = %s", version, dataset)
     names = (
         "id, organization_id, dataset_id, position, since, input, expected, has_expected, has_output, metadata, split, "
         "content_hash, created_at"

@@ -99,6 +99,23 @@ CHECKS = {
             FROM workflows_workflowrun r WHERE r.finished_at IS NOT NULL) run
         WHERE cost_usd <> steps OR cost_usd <> calls
     """,
+    "evaluations have ended, held by nobody": (
+        "SELECT id, status FROM evaluations_evaluation WHERE finished_at IS NULL OR lease_expires_at IS NOT NULL"
+    ),
+    "evaluations count what is there": """
+        SELECT id, cases, scores FROM (
+            SELECT v.*,
+            (SELECT (count(*), count(*) FILTER (WHERE status = 'succeeded'), count(*) FILTER (WHERE status = 'failed'))
+                FROM evaluations_evaluationcase c WHERE c.evaluation_id = v.id) AS cases,
+            (SELECT (count(*) FILTER (WHERE error_code = ''), count(*) FILTER (WHERE error_code <> ''))
+                FROM evaluations_evaluationscore s WHERE s.evaluation_id = v.id) AS scores
+            FROM evaluations_evaluation v) e
+        WHERE cases <> (case_count::bigint, succeeded_count::bigint, failed_count::bigint)
+        OR scores <> (score_count::bigint, score_error_count::bigint)
+    """,
+    "no evaluation is overspent": (
+        "SELECT id FROM evaluations_evaluation WHERE cost_usd + evaluator_cost_usd > budget_usd"
+    ),
     "no job has failed": "SELECT id, task_name FROM procrastinate_jobs WHERE status = 'failed'",
     "no job is held by a dead worker for long": f"{_HELD} AND {_BEGUN} < now() - interval '180 s'",
 }

@@ -171,8 +171,12 @@ class Stack:
     def running_workflows(self) -> int:
         return int(self.scalar("SELECT count(*) FROM workflows_workflowrun WHERE status IN ('queued', 'running')"))
 
+    def running_evaluations(self) -> int:
+        return int(self.scalar("SELECT count(*) FROM evaluations_evaluation WHERE finished_at IS NULL"))
+
     def settle(self, timeout_s: float = 90) -> None:
         """Until every run and execution has ended and every batch is told of, by whatever the product itself does."""
+        until(lambda: not self.running_evaluations(), "every evaluation ends", timeout_s)
         until(lambda: not self.running_workflows(), "every run of a workflow ends", timeout_s)
         until(lambda: not self.running(), "every execution ends", timeout_s)
         until(
