@@ -8,6 +8,8 @@ from typing import Any
 
 from apps.users.permissions import AUTHENTICATED, PERSON, PUBLIC
 
+# Scored by the world's evaluator, where it is a judge.
+JUDGED = "018f0000-0000-7000-8000-00000000ed01"
 NO_BODY: dict[str, Any] = {}
 PASSWORD = "a new password, long"
 
@@ -16,7 +18,7 @@ PASSWORD = "a new password, long"
 class Route:
     """`queries` is for a caller whose membership is cached. `body` may name objects of the world: `{provider}`.
 
-    `also` is a permission that a key needs besides.
+    `also` are permissions that a key needs besides, with spaces between them.
     """
 
     method: str
@@ -56,7 +58,17 @@ _DOCUMENT = {"prompts": [{"slug": "imported", "name": "Imported", "versions": [_
 _EVALUATOR = {"slug": "new", "name": "New", "kind": "json_valid"}
 _SCORE_CONFIG = {"name": "New", "type": "numeric"}
 _QUEUE = {"name": "New", "score_config_ids": ["{score-config}"]}
+_DEMANDS = {
+    "dataset": "evaluated",
+    "evaluators": [{"evaluator": "evaluated", "name": "valid"}],
+    "rules": [{"type": "absolute", "metric": "valid", "min": 0.5}],
+}
+POLICY = {"prompt": "hello", "label": "guarded", "is_active": False, **_DEMANDS}
+_DECISION = {"version": 1, "decision": "reject"}
 _WORKFLOW = {"slug": "new", "name": "New", "definition": {}}
+_DATASET = {"name": "New"}
+_ITEMS = {"items": [{"input": "Why?"}]}
+_SPLITS = {"shares": {"train": 1}}
 
 _EVALUATION = {
     "dataset": "evaluated",
@@ -132,7 +144,7 @@ ROUTES = [
     Route("GET", "prompts/<uuid:pk>", "prompts:read", 1),
     Route("PUT", "prompts/<uuid:pk>", "prompts:update", 11, body=_prompt("hello")),
     Route("PATCH", "prompts/<uuid:pk>", "prompts:update", 6, body={"name": "New"}),
-    Route("DELETE", "prompts/<uuid:pk>", "prompts:delete", 4),
+    Route("DELETE", "prompts/<uuid:pk>", "prompts:delete", 5),
     Route("POST", "prompts/<uuid:pk>/restore", "prompts:delete", 6),
     Route("POST", "prompts/<uuid:pk>/duplicate", "prompts:create", 5, body={"slug": "copy"}),
     Route("POST", "prompts/<uuid:pk>/render", "prompts:read", 1, body={"variables": {"name": "Ada"}}),
@@ -144,7 +156,7 @@ ROUTES = [
     Route("POST", "prompts/<uuid:pk>/versions/<int:number>/restore", "prompts:update", 8),
     Route("GET", "prompts/<uuid:pk>/labels/<str:label>", "prompts:read", 4),
     Route("PUT", "prompts/<uuid:pk>/labels/<str:label>", "prompts:update", 8, body={"version": 1}),
-    Route("DELETE", "prompts/<uuid:pk>/labels/<str:label>", "prompts:update", 7),
+    Route("DELETE", "prompts/<uuid:pk>/labels/<str:label>", "prompts:update", 8),
     Route("GET", "executions", "executions:read", 2),
     Route("GET", "executions/<uuid:pk>", "executions:read", 2),
     Route("POST", "executions/<uuid:pk>/cancel", "prompts:execute", 6),
@@ -163,12 +175,12 @@ ROUTES = [
     Route("POST", "workflows/validate", "workflows:read", 0, body={"definition": {}}),
     Route("POST", "workflows/import", "workflows:create", 3, body={"kind": "everquant.workflow", **_WORKFLOW}),
     Route("GET", "workflows/<uuid:pk>", "workflows:read", 1),
-    Route("PUT", "workflows/<uuid:pk>", "workflows:update", 6, body=_WORKFLOW),
+    Route("PUT", "workflows/<uuid:pk>", "workflows:update", 7, body=_WORKFLOW),
     Route("PATCH", "workflows/<uuid:pk>", "workflows:update", 6, body={"name": "New"}),
-    Route("DELETE", "workflows/<uuid:pk>", "workflows:delete", 4),
+    Route("DELETE", "workflows/<uuid:pk>", "workflows:delete", 5),
     Route("POST", "workflows/<uuid:pk>/restore", "workflows:delete", 6),
     Route("POST", "workflows/<uuid:pk>/duplicate", "workflows:create", 3, body={"slug": "copy"}),
-    Route("POST", "workflows/<uuid:pk>/publish", "workflows:update", 13, body={"labels": ["staging"]}),
+    Route("POST", "workflows/<uuid:pk>/publish", "workflows:update", 14, body={"labels": ["staging"]}),
     Route("GET", "workflows/<uuid:pk>/diagram", "workflows:read", 2, query="?version=1"),
     Route("GET", "workflows/<uuid:pk>/export", "workflows:read", 1, query="?format=json"),
     Route("POST", "workflows/<uuid:pk>/execute", "workflows:execute", 4, body={"inputs": {"ticket": "T"}}),
@@ -179,7 +191,7 @@ ROUTES = [
     Route("POST", "workflows/<uuid:pk>/versions/<int:number>/restore", "workflows:update", 4),
     Route("GET", "workflows/<uuid:pk>/labels/<str:label>", "workflows:read", 4),
     Route("PUT", "workflows/<uuid:pk>/labels/<str:label>", "workflows:update", 8, body={"version": 1}),
-    Route("DELETE", "workflows/<uuid:pk>/labels/<str:label>", "workflows:update", 7),
+    Route("DELETE", "workflows/<uuid:pk>/labels/<str:label>", "workflows:update", 8),
     Route("GET", "workflow-runs", "workflows:read", 2),
     Route("GET", "workflow-runs/<uuid:pk>", "workflows:read", 1),
     Route("GET", "workflow-runs/<uuid:pk>/steps", "workflows:read", 2),
@@ -221,10 +233,62 @@ ROUTES = [
     Route("PUT", "billing/budgets/<uuid:pk>", "billing:manage", 4, body=_BUDGET),
     Route("PATCH", "billing/budgets/<uuid:pk>", "billing:manage", 4, body={"name": "New"}),
     Route("DELETE", "billing/budgets/<uuid:pk>", "billing:manage", 6),
+    Route("GET", "datasets", "datasets:read", 2),
+    Route("POST", "datasets", "datasets:create", 2, body=_DATASET),
+    Route("GET", "datasets/<uuid:pk>", "datasets:read", 1),
+    Route("PUT", "datasets/<uuid:pk>", "datasets:update", 5, body=_DATASET),
+    Route("PATCH", "datasets/<uuid:pk>", "datasets:update", 5, body=_DATASET),
+    Route("DELETE", "datasets/<uuid:pk>", "datasets:delete", 4),
+    Route("POST", "datasets/<uuid:pk>/restore", "datasets:delete", 5),
+    Route("GET", "datasets/<uuid:pk>/versions", "datasets:read", 3),
+    Route("GET", "datasets/<uuid:pk>/versions/<int:number>", "datasets:read", 2),
+    Route("GET", "datasets/<uuid:pk>/versions/<int:number>/diff", "datasets:read", 5),
+    Route("GET", "datasets/<uuid:pk>/items", "datasets:read", 4),
+    Route("POST", "datasets/<uuid:pk>/items", "datasets:update", 9, body=_ITEMS),
+    Route("POST", "datasets/<uuid:pk>/items/delete", "datasets:update", 9, body={"ids": ["{item}"]}),
+    Route("POST", "datasets/<uuid:pk>/items/from-executions", "datasets:update", 9, also="executions:read"),
+    Route("GET", "datasets/<uuid:pk>/items/<uuid:item_id>", "datasets:read", 2),
+    Route("PUT", "datasets/<uuid:pk>/items/<uuid:item_id>", "datasets:update", 9, body={"input": "Why?"}),
+    Route("PATCH", "datasets/<uuid:pk>/items/<uuid:item_id>", "datasets:update", 9, body={"split": "test"}),
+    Route("DELETE", "datasets/<uuid:pk>/items/<uuid:item_id>", "datasets:update", 9),
+    Route("POST", "datasets/<uuid:pk>/splits", "datasets:update", 9, body=_SPLITS),
+    Route("GET", "datasets/<uuid:pk>/export", "datasets:read", 2),
+    Route("POST", "datasets/<uuid:pk>/import", "datasets:update", 20),
+    Route("GET", "datasets/<uuid:pk>/imports", "datasets:read", 3),
+    Route("GET", "datasets/<uuid:pk>/imports/<uuid:import_id>", "datasets:read", 2),
+    Route("POST", "datasets/<uuid:pk>/imports/<uuid:import_id>/cancel", "datasets:update", 4),
+    Route("POST", "datasets/<uuid:pk>/imports/<uuid:import_id>/resume", "datasets:update", 5),
+    Route("GET", "promotion-policies", "evaluations:read", 5),
+    Route("POST", "promotion-policies", "prompts:protect", 12, body={**POLICY, "label": "new"}),
+    Route("GET", "promotion-policies/<uuid:pk>", "evaluations:read", 5),
+    Route("PUT", "promotion-policies/<uuid:pk>", "prompts:protect", 12, body=_DEMANDS),
+    Route("PATCH", "promotion-policies/<uuid:pk>", "prompts:protect", 12, body={"min_approvals": 1}),
+    Route("DELETE", "promotion-policies/<uuid:pk>", "prompts:protect", 5),
+    Route("GET", "promotion-policies/<uuid:pk>/status", "evaluations:read", 7, query="?version=1"),
+    Route(
+        "POST",
+        "promotion-policies/<uuid:pk>/evaluate",
+        "evaluations:execute",
+        20,
+        body={"version": 1},
+        also="prompts:execute",
+    ),
+    Route(
+        "POST",
+        "promotion-policies/<uuid:pk>/gate",
+        "evaluations:execute",
+        20,
+        body={"evaluation_id": "{evaluation}"},
+    ),
+    Route("GET", "promotion-policies/<uuid:pk>/approvals", "evaluations:read", 3),
+    Route("POST", "promotion-policies/<uuid:pk>/approvals", PERSON, 12, body=_DECISION, also="prompts:update"),
+    Route("DELETE", "promotion-policies/<uuid:pk>/approvals/<uuid:approval_id>", PERSON, 8, also="prompts:update"),
     Route("GET", "evaluations", "evaluations:read", 4),
     Route("POST", "evaluations", "evaluations:execute", 12, body=_EVALUATION, also="prompts:execute"),
     Route("POST", "evaluations/estimate", "evaluations:execute", 7, body=_EVALUATION, also="prompts:execute"),
-    Route("POST", "evaluations/replay", "evaluations:execute", 21, body=_REPLAY, also="prompts:execute"),
+    Route(
+        "POST", "evaluations/replay", "evaluations:execute", 21, body=_REPLAY, also="prompts:execute datasets:create"
+    ),
     Route("GET", "evaluations/<uuid:pk>", "evaluations:read", 3),
     Route("PATCH", "evaluations/<uuid:pk>", "evaluations:update", 6, body={"name": "New"}),
     Route("DELETE", "evaluations/<uuid:pk>", "evaluations:delete", 5),
@@ -245,6 +309,10 @@ ROUTES = [
     Route("PATCH", "evaluators/<uuid:pk>", "evaluations:update", 5, body={"name": "New"}),
     Route("DELETE", "evaluators/<uuid:pk>", "evaluations:delete", 4),
     Route("POST", "evaluators/<uuid:pk>/test", "evaluations:execute", 1, body={"output": "[]"}),
+    Route("GET", "evaluators/<uuid:pk>/agreement", "evaluations:read", 2),
+    Route("POST", "evaluators/<uuid:pk>/agreement", "evaluations:execute", 9, body={"evaluation_id": JUDGED}),
+    Route("GET", "judge-agreements", "evaluations:read", 2),
+    Route("GET", "judge-agreements/<uuid:pk>", "evaluations:read", 1),
     Route("GET", "evaluators/<uuid:pk>/versions", "evaluations:read", 3),
     Route("GET", "evaluators/<uuid:pk>/versions/<int:number>", "evaluations:read", 2),
     Route("GET", "score-configs", "evaluations:read", 2),

@@ -4,9 +4,11 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
+from uuid import UUID
 
 import pytest
 from django.core.cache import caches
+from django.core.files.uploadedfile import SimpleUploadedFile
 from django.core.signals import request_finished
 from django.db import close_old_connections, connection, transaction
 from django.test.utils import CaptureQueriesContext
@@ -14,17 +16,26 @@ from django.urls import get_resolver
 from django.utils import timezone
 from rest_framework.test import APIClient
 
-from apps.evaluations.models import Evaluation
+from apps.evaluations.models import (
+    DatasetImport,
+    DatasetItem,
+    Evaluation,
+    EvaluationSubject,
+    Evaluator,
+    EvaluatorVersion,
+)
 from apps.executions.models import Execution, Status
 from apps.executions.sweeping import finish_batches
 from apps.models.services import create_default_models
+from apps.prompts.models import PromptVersion
 from apps.users.models import ApiKey, AuditEntry
 from apps.users.permissions import AUTHENTICATED, PERMISSIONS, PERSON, PUBLIC, ROLE_PERMISSIONS, Role
 from apps.users.tenancy import TenantViewSet
 from apps.workflows.models import Approval, RunStatus, WorkflowRun
 from tests.conftest import PASSWORD, Client, Person, client_for, make_organization, make_person
+from tests.evaluations.labelled import counted, judged_set, measured
 from tests.evaluations.making import CASE_ID, make_ended_evaluation
-from tests.project.routes import ROUTES, Route
+from tests.project.routes import JUDGED, POLICY, ROUTES, Route
 from tests.workflows.starting import DEFINITION, make_workflow
 
 # Savepoints are begin and commit outside of a test; content types are remembered by the process.
@@ -116,6 +127,17 @@ def outsider(world: World) -> Person:
     return world.people["outsider"]
 
 
+def make_imported_dataset(admin: Person) -> tuple[str, str, str]:
+    """The ids of a dataset, of its one item, and of an import that waits for a worker."""
+    made = admin.client.post("/api/v1/datasets", {"name": "Questions"}).json()["data"]["id"]
+    admin.client.post(f"/api/v1/datasets/{made}/items", {"items": [{"input": "What?"}]})
+    queued = DatasetImport.objects.create(
+        organization=admin.organization, dataset_id=made, format="csv", on_error="refuse", on_duplicate="skip",
+        total_bytes=1,
+    )  # fmt: skip
+    return made, str(DatasetItem.objects.get(dataset_id=made).id), str(queued.id)
+
+
 def make_world() -> World:
     people = cast()
     admin, editor, viewer, outsider = (people[name] for name in ("admin", "editor", "viewer", "outsider"))
@@ -159,12 +181,21 @@ def make_world() -> World:
     admin.client.put(f"/api/v1/annotations/{said['id']}", {"values": {"S": 1}})
     opened = post(f"{queue}/next").json()["data"]["annotation"]
     evaluation = make_ended_evaluation(admin)
+    dataset, item, imported = make_imported_dataset(admin)
+    policy = post("/api/v1/promotion-policies", POLICY).json()["data"]["id"]
+    rejection = post(f"/api/v1/promotion-policies/{policy}/approvals", {"version": 1, "decision": "reject"})
     ids = {
+        "promotion-policies": policy,
+        "rejection": rejection.json()["data"]["id"],
+        "datasets": dataset,
+        "items": item,
+        "imports": imported,
         "evaluations": str(evaluation.id),
         "annotation-queues": queue_id,
         "annotation-tasks": said["task_id"],
         "annotations": opened["id"],
         "evaluators": evaluator.json()["data"]["id"],
+        "judge-agreements": str(measured(EvaluatorVersion.objects.get()).id),
         "score-configs": score_config.json()["data"]["id"],
         "billing": made_budget.json()["data"]["id"],
         "prompts": prompt_id,
@@ -206,10 +237,14 @@ def call(route: Route, world: World, client: APIClient) -> Any:
     path = route.path.replace("<uuid:pk>", world.ids.get(collection) or world.ids.get(collection.split("/")[0], ""))
     path = path.replace("<uuid:delivery_id>", world.ids["deliveries"])
     path = path.replace("<int:number>", "1").replace("<str:label>", "production").replace("<path:slug>", "hello")
-    path = path.replace("<int:case_id>", str(CASE_ID))
+    path = path.replace("<int:case_id>", str(CASE_ID)).replace("<uuid:approval_id>", world.ids["rejection"])
+    path = path.replace("<uuid:item_id>", world.ids["items"]).replace("<uuid:import_id>", world.ids["imports"])
     send = getattr(client, route.method.lower())
     body = [filled(route.body, world.ids)] if route.method in {"POST", "PUT", "PATCH"} else []
-    answer = send(f"/api/v1/{path}{route.query}", *body)
+    form = {}
+    if route.path == "datasets/<uuid:pk>/import":
+        body, form = [{"file": SimpleUploadedFile("items.csv", b"input\nnew\n")}], {"format": "multipart"}
+    answer = send(f"/api/v1/{path}{route.query}", *body, **form)
     if answer.streaming:
         leave(answer)
     return answer
@@ -224,7 +259,7 @@ def leave(answer: Any) -> None:
         request_finished.connect(close_old_connections)
 
 
-RESTORES = {"prompts/<uuid:pk>/restore", "workflows/<uuid:pk>/restore"}
+RESTORES = {f"{collection}/<uuid:pk>/restore" for collection in ("prompts", "workflows", "datasets")}
 # Models, budgets and prices of an organization are remembered by the process that executes.
 REMEMBERS_MODELS = {"prompts/<uuid:pk>/execute", "executions/batch", "executions/<uuid:pk>/retry"}
 EVALUATIONS_BEFORE: dict[str, dict[str, Any]] = {
@@ -236,6 +271,7 @@ EVALUATIONS_BEFORE: dict[str, dict[str, Any]] = {
 
 def prepare(route: Route, world: World) -> None:
     """What must have happened before the route can succeed, and before its queries are the usual ones."""
+    prepare_evaluations(route, world)
     if route.path in REMEMBERS_MODELS:
         path = f"/api/v1/prompts/{world.ids['prompts']}/execute"
         assert world.callers["admin"].post(path, {"variables": {"name": "Ada"}}).status_code == 200
@@ -255,12 +291,38 @@ def prepare(route: Route, world: World) -> None:
         Execution.objects.filter(id=world.ids["executions"]).update(status=Status.RUNNING, **end)
     if route.path == "executions/<uuid:pk>/retry":
         Execution.objects.filter(id=world.ids["executions"]).update(status=Status.CANCELLED)
-    if route.path in EVALUATIONS_BEFORE:
-        Evaluation.objects.filter(id=world.ids["evaluations"]).update(**EVALUATIONS_BEFORE[route.path])
     if route.path == "executions/batches/<uuid:pk>/retry":
         for execution in Execution.objects.filter(batch_id=world.ids["executions/batches"]):
             execution.fail(code="CONNECTION", message="")
         finish_batches()
+
+
+def prepare_evaluations(route: Route, world: World) -> None:
+    if str(route) == "POST evaluators/<uuid:pk>/agreement":
+        judged_set(make_judge(world), counted((2, 1, 1, 2)), evaluation_id=UUID(JUDGED))
+    if route.path == "promotion-policies/<uuid:pk>/gate":
+        version = PromptVersion.objects.get(prompt_id=world.ids["prompts"], version_number=1)
+        subjects = EvaluationSubject.objects.filter(evaluation_id=world.ids["evaluations"], position=1)
+        subjects.update(
+            kind="prompt", prompt_id=version.prompt_id, prompt_version_id=version.id, version_number=1, model_id=None
+        )
+    if route.path == "datasets/<uuid:pk>/imports/<uuid:import_id>/resume":
+        end = {"status": "cancelled", "finished_at": timezone.now()}
+        DatasetImport.objects.filter(id=world.ids["imports"]).update(**end)
+    if route.path in EVALUATIONS_BEFORE:
+        Evaluation.objects.filter(id=world.ids["evaluations"]).update(**EVALUATIONS_BEFORE[route.path])
+
+
+def make_judge(world: World) -> EvaluatorVersion:
+    """The world's evaluator, as a judge from now on."""
+    evaluator = Evaluator.objects.get(id=world.ids["evaluators"])
+    config = {"model_id": world.ids["models"], "rubric": "Polite.", "scale": {"type": "boolean"}}
+    evaluator.kind = "llm_judge"
+    evaluator.current_version = EvaluatorVersion.objects.create(
+        organization_id=evaluator.organization_id, evaluator=evaluator, version_number=2, kind_version=1, config=config
+    )
+    evaluator.save()
+    return evaluator.current_version
 
 
 GUARDED = [route for route in ROUTES if route.permission != PUBLIC]
@@ -313,11 +375,12 @@ def test_who_may(route, world, admin):
     statements = [q["sql"] for q in queries if not q["sql"].startswith(UNCOUNTED)]
     assert len(statements) == route.queries, "\n".join(statements)
     for role in (Role.EDITOR, Role.VIEWER):
-        if route.permission in {AUTHENTICATED, PERSON, *ROLE_PERMISSIONS[role]}:
+        has_other = not route.also or route.also in ROLE_PERMISSIONS[role]
+        if has_other and route.permission in {AUTHENTICATED, PERSON, *ROLE_PERMISSIONS[role]}:
             assert call(route, world, world.callers[role]).status_code not in {401, 403}, role
     if route.permission != PERSON:
         # a key may not give away more than it has: to invite a viewer it needs a viewer's permissions
-        scopes = sorted({route.permission, route.also} & set(PERMISSIONS) | ROLE_PERMISSIONS[Role.VIEWER])
+        scopes = sorted({route.permission, *route.also.split()} & set(PERMISSIONS) | ROLE_PERMISSIONS[Role.VIEWER])
         assert call(route, world, key_client(admin, scopes)).status_code not in {401, 403}
 
 
