@@ -297,3 +297,11 @@ def test_lists_are_bounded():
 )
 def test_bad_configurations_are_refused_where_they_are_bad(kind, config, where):
     assert [at for _, at in config_problems(evaluators()[kind], config)] == [where]
+
+
+def test_json_is_compared_however_deep_it_is():
+    deep, other = ("[" * 1_000 + inside + "]" * 1_000 for inside in ("1", "2"))
+    assert score("json_fields", f'{{"a": {deep}}}', f'{{"a": {deep}}}').passed is True
+    assert score("json_fields", f'{{"a": {deep}}}', f'{{"a": {other}}}').passed is False
+    with pytest.raises(EvaluationError):
+        score("json_fields", "{}", "[" * 5_000)

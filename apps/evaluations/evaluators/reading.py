@@ -49,11 +49,17 @@ def compared_texts(context: Context) -> tuple[str, list[str]]:
 
 
 def is_same(one: Any, other: Any) -> bool:
-    """Equal as JSON: 1 is 1.0, but not true; the order of keys is of no matter."""
-    if isinstance(one, bool) or isinstance(other, bool):
-        return one is other
-    if isinstance(one, dict) and isinstance(other, dict):
-        return one.keys() == other.keys() and all(is_same(one[key], other[key]) for key in one)
-    if isinstance(one, list) and isinstance(other, list):
-        return len(one) == len(other) and all(map(is_same, one, other))
-    return bool(one == other)
+    """Equal as JSON, however deep: 1 is 1.0, but not true; the order of keys is of no matter."""
+    pairs = [(one, other)]
+    while pairs:
+        left, right = pairs.pop()
+        if isinstance(left, dict) and isinstance(right, dict) and left.keys() == right.keys():
+            pairs.extend((left[key], right[key]) for key in left)
+        elif isinstance(left, list) and isinstance(right, list) and len(left) == len(right):
+            pairs.extend(zip(left, right, strict=True))
+        elif isinstance(left, dict | list | bool) or isinstance(right, dict | list | bool):
+            if left is not right:
+                return False
+        elif left != right:
+            return False
+    return True
