@@ -383,6 +383,7 @@ ADMIN_PAGES = {
         ("Label history", "label", "workflows_workflowlabelevent"),
     ],
     "Evaluations": [
+        ("Evaluations", "science", "evaluations_evaluation"),
         ("Evaluators", "rule", "evaluations_evaluator"),
         ("Evaluator versions", "history", "evaluations_evaluatorversion"),
         ("Judge agreements", "balance", "evaluations_judgeagreement"),
