@@ -18,6 +18,7 @@ from apps.evaluations.models import (
     EvaluationStatus,
     EvaluationSubject,
     EvaluatorVersion,
+    JudgeAgreement,
 )
 
 Json = Any
@@ -80,3 +81,23 @@ def add_cases(evaluation: Evaluation, pairs: Sequence[tuple[Json, Json]], *, sub
 
 def yes_or_no(value: bool) -> dict[str, Json]:
     return {"value": float(value), "passed": value}
+
+
+def counted(table: tuple[int, int, int, int]) -> list[tuple[Json, Json]]:
+    """Pairs of yes or no: how often people and judge both say yes, only people, only the judge, none."""
+    both, people, judge, none = table
+    return (
+        [(True, yes_or_no(True))] * both
+        + [(True, yes_or_no(False))] * people
+        + [(False, yes_or_no(True))] * judge
+        + [(False, yes_or_no(False))] * none
+    )
+
+
+def measured(version: EvaluatorVersion) -> JudgeAgreement:
+    """As if it had been measured; it may not gate."""
+    return JudgeAgreement.objects.create(
+        organization_id=version.organization_id, evaluator_version=version, subject="recorded", label="label",
+        threshold=0.6, n=50, n_missing=0, n_unlabelled=0, kappa=0.4, ci_low=0.15, ci_high=0.65,
+        categories=["false", "true"], confusion=[[15, 10], [5, 20]], kind_version=1, provider_model="gpt-5-mini",
+    )  # fmt: skip

@@ -8,7 +8,7 @@ from apps.evaluations.judging.agreement import MIN_LABELLED, reason_not_to_gate
 from apps.evaluations.models import EvaluationCase, EvaluationScore, EvaluatorVersion, JudgeAgreement
 from apps.models.models import LLMModel
 from tests.evaluations.conftest import EVALUATORS
-from tests.evaluations.labelled import UNLABELLED, judged_set, yes_or_no
+from tests.evaluations.labelled import UNLABELLED, counted, judged_set, yes_or_no
 
 pytestmark = pytest.mark.django_db
 AGREEMENTS = "/api/v1/judge-agreements"
@@ -38,17 +38,6 @@ def measure(editor):
         return answer.json()["data" if status == 201 else "error"]
 
     return post
-
-
-def counted(table):
-    """Pairs of yes or no: how often people and judge both say yes, only people, only the judge, none."""
-    both, people, judge, none = table
-    return (
-        [(True, yes_or_no(True))] * both
-        + [(True, yes_or_no(False))] * people
-        + [(False, yes_or_no(True))] * judge
-        + [(False, yes_or_no(False))] * none
-    )
 
 
 def test_kappa_is_that_of_a_published_example(make_judge, measure, editor):

@@ -195,7 +195,7 @@ def make_world() -> World:
         "annotation-tasks": said["task_id"],
         "annotations": opened["id"],
         "evaluators": evaluator.json()["data"]["id"],
-        "judge-agreements": str(measured(EvaluatorVersion.objects.get()).id),
+        "judge-agreements": str(measured(EvaluatorVersion.objects.get(evaluator__name="E")).id),
         "score-configs": score_config.json()["data"]["id"],
         "billing": made_budget.json()["data"]["id"],
         "prompts": prompt_id,
