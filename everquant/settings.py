@@ -218,7 +218,9 @@ SPECTACULAR_SETTINGS = {
     "REDOC_DIST": "SIDECAR",
     "ENUM_NAME_OVERRIDES": {
         "AnnotationStatusEnum": "apps.evaluations.models.AnnotationStatus",
+        "ComparisonVerdictEnum": "apps.evaluations.comparing.serializers.VERDICTS",
         "ExecutionSourceEnum": "apps.executions.models.Source",
+        "GateVerdictEnum": "apps.evaluations.models.Verdict",
         "PromptTypeEnum": "apps.prompts.models.Prompt.Type",
         "ScoreSourceEnum": "apps.executions.models.Score.Source",
         "ScoreTypeEnum": "apps.executions.models.Score.Type",
@@ -384,6 +386,10 @@ ADMIN_PAGES = {
     ],
     "Evaluations": [
         ("Evaluations", "science", "evaluations_evaluation"),
+        ("Datasets", "dataset", "evaluations_dataset"),
+        ("Dataset versions", "history", "evaluations_datasetversion"),
+        ("Dataset items", "list_alt", "evaluations_datasetitem"),
+        ("Dataset imports", "upload_file", "evaluations_datasetimport"),
         ("Evaluators", "rule", "evaluations_evaluator"),
         ("Evaluator versions", "history", "evaluations_evaluatorversion"),
         ("Judge agreements", "balance", "evaluations_judgeagreement"),

@@ -2,9 +2,18 @@
 
 from apps.evaluations.annotation import admin as annotation_admin
 from apps.evaluations.comparing import admin as comparing_admin
+from apps.evaluations.datasets import admin as datasets_admin
 from apps.evaluations.judging import admin as judging_admin
 from apps.evaluations.promotion import admin as promotion_admin
 from apps.evaluations.runs import admin as runs_admin
 from apps.evaluations.scoring import admin as scoring_admin
 
-__all__ = ["annotation_admin", "comparing_admin", "judging_admin", "promotion_admin", "runs_admin", "scoring_admin"]
+__all__ = [
+    "annotation_admin",
+    "comparing_admin",
+    "datasets_admin",
+    "judging_admin",
+    "promotion_admin",
+    "runs_admin",
+    "scoring_admin",
+]
