@@ -22,8 +22,7 @@ LOST = "EXECUTION_LOST"
 NO_OUTPUT = "NO_OUTPUT"
 INVALID_OUTPUT = "INVALID_OUTPUT"
 _MOST = 2**31 - 1
-_STATES = "SELECT id, status FROM executions_execution WHERE id = ANY(%s)"
-_ENDED = """
+_RESULTS = """
 SELECT id, status, error_code, error_message, latency_ms, cost_usd, input_tokens + coalesce(cached_input_tokens, 0)
     + coalesce(cache_write_tokens, 0) + coalesce(cache_write_1h_tokens, 0),
     output_tokens + coalesce(reasoning_tokens, 0)
@@ -39,13 +38,11 @@ _FEW = ("id", "status", "outputs", "error_code", "error_message", "active_ms", "
 
 def of_executions(running: Mapping[UUID, Started]) -> tuple[list[tuple[Started, Answer]], int]:
     """Those that have ended, and how many of the others are still queued."""
-    states = _rows(_STATES, list(running))
-    found = {row[0]: row[1] for row in states}
-    ended = [key for key in running if found.get(key, Status.FAILED) in TERMINAL]
-    queued = sum(status == Status.QUEUED for status in found.values())
+    results = {row[0]: row[1:] for row in _rows(_RESULTS, list(running))}
+    ended = [key for key in running if key not in results or results[key][0] in TERMINAL]
+    queued = sum(result[0] == Status.QUEUED for result in results.values())
     if not ended:
         return [], queued
-    results = {row[0]: row[1:] for row in _rows(_ENDED, ended)}
     said = {row[0]: row[1:] for row in _rows(_SAID, ended)}
     return [(running[key], _of_execution(running[key], results.get(key), said.get(key))) for key in ended], queued
 
@@ -106,7 +103,7 @@ def _of_run(started: Started, run: WorkflowRun | None) -> Answer:
 def of_recorded(rows: Sequence[Pending]) -> list[Answer]:
     """What stands in the items, and what is known of the executions that it is from."""
     sources = [row.source_execution_id for row in rows if row.source_execution_id]
-    known = {row[0]: row[1:] for row in _rows(_ENDED, sources)} if sources else {}
+    known = {row[0]: row[1:] for row in _rows(_RESULTS, sources)} if sources else {}
     return [_of_recorded(row, known.get(row.source_execution_id)) for row in rows]
 
 

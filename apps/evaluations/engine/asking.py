@@ -26,7 +26,7 @@ from apps.workflows.models import WorkflowRun
 from everquant.api.errors import Conflict
 from everquant.db import uuid7
 
-MOST_AT_ONCE = 100
+MOST_AT_ONCE = 200
 
 
 class Asking:

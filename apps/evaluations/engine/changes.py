@@ -15,17 +15,17 @@ from django.utils import timezone
 
 from apps.evaluations.engine.metrics import ScoreRow
 from apps.evaluations.models import CaseStatus, Evaluation
-from apps.executions.orchestrator.cases import Asker, CaseCall, call_runners, store_calls
+from apps.executions.orchestrator.cases import Asker, CaseCall, call_runners, storing
 from apps.executions.orchestrator.leases import lease_end
+from apps.executions.orchestrator.recording import Statement
 from apps.workflows.engine.queue import start_run
 from apps.workflows.models import RunSource, Workflow, WorkflowVersion
 
 _COUNT = """
-UPDATE evaluations_evaluation SET succeeded_count = succeeded_count + %(succeeded)s,
-    failed_count = failed_count + %(failed)s, score_count = score_count + %(scores)s,
-    score_error_count = score_error_count + %(score_errors)s, cost_usd = cost_usd + %(cost)s,
-    evaluator_cost_usd = evaluator_cost_usd + %(evaluator_cost)s
-WHERE id = %(id)s AND fence = %(fence)s AND status = 'running'
+UPDATE evaluations_evaluation SET succeeded_count = succeeded_count + %s, failed_count = failed_count + %s,
+    score_count = score_count + %s, score_error_count = score_error_count + %s, cost_usd = cost_usd + %s,
+    evaluator_cost_usd = evaluator_cost_usd + %s
+WHERE id = %s AND fence = %s AND status = 'running'
 RETURNING cancel_requested_at IS NOT NULL, budget_usd
 """
 _LOOK = """
@@ -169,39 +169,50 @@ def look(evaluation: Evaluation) -> News:
 
 def count(evaluation: Evaluation, **changes: int | Decimal) -> News:
     """Add to the evaluation's counts, in a transaction, whose first statement it is. Raises LeaseLost."""
-    names = ("succeeded", "failed", "scores", "score_errors", "cost", "evaluator_cost")
-    values = {name: changes.get(name, 0) for name in names}
     with connection.cursor() as cursor:
-        cursor.execute(_COUNT, {"id": evaluation.id, "fence": evaluation.fence, **values})
+        cursor.execute(_COUNT, _count_values(evaluation, **changes))
         return _news(cursor.fetchone())
 
 
 def write(evaluation: Evaluation, changes: Changes, asker: Asker, waiting: int) -> News:
-    """Store all of it, and have runners come for the `waiting` calls that are queued. Raises LeaseLost."""
-    now = timezone.now()
+    """Store all of it, and have runners come for the `waiting` calls that are queued. Raises LeaseLost.
+
+    It is one round trip but for the runners: threads that make calls run beside this one, and each wait is long.
+    """
     with transaction.atomic():
-        news = _count(evaluation, changes)
         changes.started += [wish.start(evaluation) for wish in changes.runs]
+        statements = _statements(evaluation, changes, asker)
         with connection.cursor() as cursor:
-            if changes.answers:
-                cursor.execute(_ANSWERS, [now, _rows([_columns(answer) for answer in changes.answers])])
-            if changes.scores:
-                cursor.execute(_SCORES, [evaluation.id, _rows([asdict(row) for row in changes.scores])])
-            if changes.scored:
-                cursor.execute(_SCORED, [now, changes.scored])
-            if changes.started:
-                cursor.execute(_STARTED, [_rows([asdict(started) for started in changes.started])])
-        if changes.calls:
-            store_calls(changes.calls, asker)
+            cursor.execute(
+                "; ".join(text for text, _ in statements), [value for _, values in statements for value in values]
+            )
+            news = _news(cursor.fetchone())
         if waiting:
             call_runners(asker.organization_id, waiting)
     return news
 
 
-def _count(evaluation: Evaluation, changes: Changes) -> News:
+def _statements(evaluation: Evaluation, changes: Changes, asker: Asker) -> list[Statement]:
+    """The first one gives the news."""
+    now = timezone.now()
+    statements: list[Statement] = [(_COUNT, _counts(evaluation, changes))]
+    if changes.answers:
+        statements.append((_ANSWERS, [now, _rows([_columns(answer) for answer in changes.answers])]))
+    if changes.scores:
+        statements.append((_SCORES, [evaluation.id, _rows([asdict(row) for row in changes.scores])]))
+    if changes.scored:
+        statements.append((_SCORED, [now, changes.scored]))
+    if changes.started:
+        statements.append((_STARTED, [_rows([asdict(started) for started in changes.started])]))
+    if changes.calls:
+        statements += storing(changes.calls, asker)
+    return statements
+
+
+def _counts(evaluation: Evaluation, changes: Changes) -> list[Any]:
     ends = [answer.status for answer in changes.answers]
     errors = sum(bool(row.error_code) for row in changes.scores)
-    return count(
+    return _count_values(
         evaluation,
         succeeded=ends.count(CaseStatus.SUCCEEDED) + len(changes.scored),
         failed=ends.count(CaseStatus.FAILED),
@@ -210,6 +221,11 @@ def _count(evaluation: Evaluation, changes: Changes) -> News:
         cost=sum((answer.charged_usd for answer in changes.answers), Decimal(0)),
         evaluator_cost=sum((row.cost_usd or Decimal(0) for row in changes.scores), Decimal(0)),
     )
+
+
+def _count_values(evaluation: Evaluation, **changes: int | Decimal) -> list[Any]:
+    names = ("succeeded", "failed", "scores", "score_errors", "cost", "evaluator_cost")
+    return [*(changes.get(name, 0) for name in names), evaluation.id, evaluation.fence]
 
 
 def _columns(answer: Answer) -> dict[str, Any]:

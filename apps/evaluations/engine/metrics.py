@@ -10,7 +10,7 @@ from uuid import UUID
 
 import structlog
 
-from apps.evaluations.models import Evaluation, EvaluationScore, ScoreConfig
+from apps.evaluations.models import Evaluation, ScoreConfig
 from apps.evaluations.scoring.checking import checked
 from apps.prompts.rendering.values import UNSTORABLE
 from apps.workflows.evaluating import Context, EvaluationError, Evaluator, Score, evaluate, evaluators
@@ -20,9 +20,7 @@ from apps.workflows.nodes.resolving import storable
 logger = structlog.get_logger(__name__)
 
 CRASHED = "INTERNAL"
-_LABEL_LENGTH, _CODE_LENGTH, _MESSAGE_LENGTH = (
-    EvaluationScore._meta.get_field(name).max_length for name in ("label", "error_code", "error_message")
-)
+_LABEL_LENGTH, _CODE_LENGTH, _MESSAGE_LENGTH = 200, 40, 500
 _REASON_LENGTH = 20_000
 
 

@@ -12,7 +12,7 @@ from apps.evaluations.engine.metrics import Metric, load_metrics, score
 from apps.evaluations.engine.slow import SlowScores, Task, context_of
 from apps.evaluations.models import CaseStatus, Evaluation
 
-MOST_AT_ONCE = 100
+MOST_AT_ONCE = 200
 
 
 class Scoring:

@@ -165,9 +165,9 @@ def _prompt(organization_id: UUID, subject: EvaluationSubject) -> Subject:
 
 
 def _workflow(organization_id: UUID, subject: EvaluationSubject) -> Subject:
-    workflows = Workflow.objects.for_organization(organization_id).alive()
-    workflow = workflows.filter(is_active=True, id=subject.workflow_id).first()
-    version = WorkflowVersion.objects.filter(workflow=workflow, id=subject.workflow_version_id).first()
-    if workflow is None or version is None:
+    workflows = Workflow.objects.for_organization(organization_id).alive().filter(is_active=True)
+    versions = WorkflowVersion.objects.filter(workflow__in=workflows.filter(id=subject.workflow_id))
+    version = versions.select_related("workflow").filter(id__in=[subject.workflow_version_id]).first()
+    if version is None:
         return Missing("The workflow was deleted or is not active.")
-    return WorkflowSubject(workflow, version)
+    return WorkflowSubject(version.workflow, version)

@@ -20,18 +20,29 @@ from django.utils import timezone
 from apps.executions.keys import time_of
 from apps.executions.models import INTERRUPTED, Execution, ExecutionAttempt, Source, Status
 from apps.executions.orchestrator import queueing
-from apps.executions.orchestrator.batching import EXECUTION_COLUMNS, PAYLOAD_COLUMNS, copy_rows
+from apps.executions.orchestrator.batching import EXECUTION_COLUMNS, PAYLOAD_COLUMNS
 from apps.executions.orchestrator.budgeting import most_for
 from apps.executions.orchestrator.command import Json
 from apps.executions.orchestrator.drain import MOST_INTERRUPTED
 from apps.executions.orchestrator.idempotency import INTERRUPTED_MESSAGE
 from apps.executions.orchestrator.leases import announce_cancellation
+from apps.executions.orchestrator.recording import Statement
 from apps.executions.orchestrator.resolution import Plan
 from apps.models.models import LLMModel
 
 logger = structlog.get_logger(__name__)
 
 _AT_ONCE = 500
+
+
+def _storing(table: str, columns: Sequence[str]) -> str:
+    """JSON goes in, and the table's own type makes rows of it."""
+    names = ", ".join(columns)
+    return f"INSERT INTO {table} ({names}) SELECT {names} FROM json_populate_recordset(NULL::{table}, %s::json)"  # noqa: S608 (names of tables)
+
+
+_STORE = _storing("executions_execution", EXECUTION_COLUMNS)
+_STORE_PAYLOADS = _storing("executions_executionpayload", PAYLOAD_COLUMNS)
 _CANCEL = """
 UPDATE executions_execution SET cancel_requested_at = coalesce(cancel_requested_at, %(now)s),
     status = CASE status WHEN 'queued' THEN 'cancelled' ELSE status END,
@@ -71,10 +82,12 @@ def limited(plan: Plan) -> tuple[Plan, Decimal | None]:
     return plan, None if unpriced is not None else amount
 
 
-def store_calls(calls: Sequence[CaseCall], asker: Asker) -> None:
-    """Queued, in the caller's transaction; runners are to be called for them."""
-    copy_rows("executions_execution", EXECUTION_COLUMNS, _executions(calls, asker))
-    copy_rows("executions_executionpayload", PAYLOAD_COLUMNS, _payloads(calls))
+def storing(calls: Sequence[CaseCall], asker: Asker) -> list[Statement]:
+    """What stores them as queued, with the rest of the caller's transaction; runners are to be called for them."""
+    return [
+        (_STORE, [_rows(EXECUTION_COLUMNS, _executions(calls, asker))]),
+        (_STORE_PAYLOADS, [_rows(PAYLOAD_COLUMNS, _payloads(calls))]),
+    ]
 
 
 def call_runners(organization_id: UUID, waiting: int) -> None:
@@ -112,27 +125,35 @@ def take_back_calls() -> int:
 
 
 def _cut_tries(executions: Sequence[Execution]) -> list[ExecutionAttempt]:
-    ids = [each.id for each in executions]
-    stopped = ExecutionAttempt.objects.filter(execution_id__in=ids, error_code=INTERRUPTED)
+    stopped = ExecutionAttempt.objects.filter(execution_id__in=[each.id for each in executions], error_code=INTERRUPTED)
     before = Counter(stopped.values_list("execution_id", flat=True))
-    wanted = {each.model_id for each in executions}
+    wanted = {each.model_id for each in executions if each.model_id}
     providers = dict(LLMModel.objects.filter(id__in=wanted).values_list("id", "provider_id"))
-    now = timezone.now()
     return [
-        ExecutionAttempt(
-            execution_id=each.id,
-            number=each.attempt_count + 1,
-            model_id=each.model_id,
-            provider_id=providers[each.model_id],
-            provider_model=each.provider_model,
-            error_code=INTERRUPTED,
-            error_message=INTERRUPTED_MESSAGE,
-            started_at=each.started_at,
-            latency_ms=round((now - each.started_at).total_seconds() * 1000),
-        )
+        _cut_try(each, each.model_id, providers[each.model_id])
         for each in executions
-        if before[each.id] < MOST_INTERRUPTED and each.model_id in providers
+        if before[each.id] < MOST_INTERRUPTED and each.model_id is not None and each.model_id in providers
     ]
+
+
+def _cut_try(execution: Execution, model_id: UUID, provider_id: UUID) -> ExecutionAttempt:
+    now = timezone.now()
+    started_at = execution.started_at or now
+    return ExecutionAttempt(
+        execution_id=execution.id,
+        number=execution.attempt_count + 1,
+        model_id=model_id,
+        provider_id=provider_id,
+        provider_model=execution.provider_model,
+        error_code=INTERRUPTED,
+        error_message=INTERRUPTED_MESSAGE,
+        started_at=started_at,
+        latency_ms=round((now - started_at).total_seconds() * 1000),
+    )
+
+
+def _rows(columns: Sequence[str], rows: Iterator[tuple[Any, ...]]) -> str:
+    return orjson.dumps([dict(zip(columns, row, strict=True)) for row in rows]).decode()
 
 
 def _executions(calls: Sequence[CaseCall], asker: Asker) -> Iterator[tuple[Any, ...]]:
@@ -141,7 +162,7 @@ def _executions(calls: Sequence[CaseCall], asker: Asker) -> Iterator[tuple[Any, 
         yield (
             call.execution_id, asker.organization_id, Source.EVALUATION.value, Status.QUEUED.value, False, True, None,
             call.place, call.prompt_id, version.id, version.version_number, model.id, model.provider_model_name, "", "",
-            asker.created_by_id, asker.api_key_id, "{}", "", "", "", 0, 0, time_of(call.execution_id),
+            asker.created_by_id, asker.api_key_id, {}, "", "", "", 0, 0, time_of(call.execution_id),
         )  # fmt: skip
 
 
@@ -149,11 +170,6 @@ def _payloads(calls: Sequence[CaseCall]) -> Iterator[tuple[Any, ...]]:
     for call in calls:
         version = call.plan.version
         yield (
-            call.execution_id, _json(call.variables), _json(call.plan.messages), _json(call.parameters),
-            _json(version.tools) if version.tools else None,
-            None if version.response_schema is None else _json(version.response_schema), None, "[]",
+            call.execution_id, call.variables, call.plan.messages, call.parameters, version.tools or None,
+            version.response_schema, None, [],
         )  # fmt: skip
-
-
-def _json(value: Any) -> str:
-    return orjson.dumps(value).decode()
