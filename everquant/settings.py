@@ -219,7 +219,9 @@ SPECTACULAR_SETTINGS = {
     "ENUM_NAME_OVERRIDES": {
         "AnnotationStatusEnum": "apps.evaluations.models.AnnotationStatus",
         "ComparisonVerdictEnum": "apps.evaluations.comparing.serializers.VERDICTS",
+        "DatasetFileFormatEnum": "apps.evaluations.models.ImportFormat",
         "ExecutionSourceEnum": "apps.executions.models.Source",
+        "FormatEnum": "apps.prompts.models.PromptVersion.Format",
         "GateVerdictEnum": "apps.evaluations.models.Verdict",
         "PromptTypeEnum": "apps.prompts.models.Prompt.Type",
         "ScoreSourceEnum": "apps.executions.models.Score.Source",
