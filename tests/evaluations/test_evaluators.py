@@ -267,6 +267,12 @@ def test_words_of_lists(output, config, found):
     assert said.reason == (f"Found: {found}" if found else "")
 
 
+def test_folding_makes_no_text_longer_than_allowed():
+    with pytest.raises(EvaluationError) as caught:
+        score("levenshtein", "\ufb03" * MAX_TEXT, "x", ignore_case=True)
+    assert caught.value.code == "TOO_LARGE"
+
+
 def test_lists_are_bounded():
     """Of words that are nearly there at every place."""
     for whole in (True, False):

@@ -2,8 +2,8 @@ from collections.abc import Mapping
 from typing import Any, ClassVar
 
 from apps.evaluations.evaluators.grading import AT_LEAST, graded
-from apps.evaluations.evaluators.reading import compared_texts, config
-from apps.workflows.evaluating import Context, Evaluator, Score
+from apps.evaluations.evaluators.reading import MAX_TEXT, compared_texts, config
+from apps.workflows.evaluating import Context, EvaluationError, Evaluator, Score
 
 
 class LevenshteinSimilarity(Evaluator):
@@ -36,4 +36,7 @@ class LevenshteinSimilarity(Evaluator):
 
 def _normal(text: str, config: Mapping[str, Any]) -> str:
     text = text.strip() if config.get("trim", True) else text
-    return text.casefold() if config.get("ignore_case", False) else text
+    text = text.casefold() if config.get("ignore_case", False) else text
+    if len(text) > MAX_TEXT:  # a character may have three when it is folded
+        raise EvaluationError("TOO_LARGE", f"A text has more than {MAX_TEXT:,} characters.")
+    return text
