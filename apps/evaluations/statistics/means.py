@@ -107,7 +107,7 @@ def mean_intervals(values: Floats, confidence: float = 0.95) -> list[Interval]:
     resampled = _resampled_means(values)
     means = values.mean(axis=0)
     return [
-        _bca(resampled[:, column], means[column], means[column] - values[:, column], confidence)
+        _bca(resampled[:, column], means[column], values[:, column] - means[column], confidence)
         for column in range(metrics)
     ]
 
@@ -128,7 +128,7 @@ def ratio_interval(numerator: Floats, denominator: Floats, confidence: float = 0
     means = _resampled_means(np.column_stack([numerator, denominator]))
     if (means[:, 1] <= 0).any():
         return UNKNOWN
-    return _bca(means[:, 0] / means[:, 1], ratio, -influence, confidence)
+    return _bca(means[:, 0] / means[:, 1], ratio, influence, confidence)
 
 
 def student_interval(values: Floats, confidence: float = 0.95) -> Interval:
@@ -159,18 +159,17 @@ def _resampled_means(values: Floats) -> Floats:
     return means / n
 
 
-def _bca(resampled: Floats, observed: float, jackknife: Floats, confidence: float) -> Interval:
-    """`jackknife` is, but for a factor, how the estimate without each item differs from their mean.
+def _bca(resampled: Floats, observed: float, influence: Floats, confidence: float) -> Interval:
+    """`influence` is, but for a factor, what each item adds to the estimate (the jackknife's, of a mean).
 
     Efron (1987) with the expansion of Hesterberg (2015, section 4.3): the bootstrap's spread is too small by
     √((n-1)/n) and normal where Student's is due, so z becomes t·√(n/(n-1)).
     """
-    n = len(jackknife)
-    deviation = jackknife - jackknife.mean()
-    spread = float((deviation**2).sum())
+    n = len(influence)
+    spread = float((influence**2).sum())
     if spread <= (1e-12 * max(1e-300, abs(observed))) ** 2 * n:
         return Interval(observed, observed, "bca_bootstrap", is_degenerate=True)
-    acceleration = float((deviation**3).sum()) / (6 * spread**1.5)
+    acceleration = float((influence**3).sum()) / (6 * spread**1.5)
     share = ((resampled < observed).mean() + (resampled <= observed).mean()) / 2
     bias = float(ndtri(np.clip(share, 1 / len(resampled), 1 - 1 / len(resampled))))
     z = float(stdtrit(n - 1, (1 + confidence) / 2)) * np.sqrt(n / (n - 1))
