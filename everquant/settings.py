@@ -223,6 +223,7 @@ SPECTACULAR_SETTINGS = {
         "ExecutionSourceEnum": "apps.executions.models.Source",
         "FormatEnum": "apps.prompts.models.PromptVersion.Format",
         "GateVerdictEnum": "apps.evaluations.models.Verdict",
+        "PromotionDecisionEnum": "apps.evaluations.models.Decision",
         "PromptTypeEnum": "apps.prompts.models.Prompt.Type",
         "ScoreSourceEnum": "apps.executions.models.Score.Source",
         "ScoreTypeEnum": "apps.executions.models.Score.Type",

@@ -34,7 +34,7 @@ def read_configuration(path: Path, changes: Sequence[str] = ()) -> tuple[dict[st
     for change in changes:
         _change(said, change)
     _refuse_unknown(said, FIELDS, str(path))
-    gate = said.pop("gate", None) or {}
+    gate = said.pop("gate", {})
     if not isinstance(gate, dict):
         raise UsageFailure(f"{path}: gate must be a mapping.")
     _refuse_unknown(gate, GATE_FIELDS, f"{path}: gate")

@@ -45,7 +45,7 @@ class BaselineField(serializers.Field[Any, Any, Any, Any]):
         return "label" if value else "none"
 
 
-class PolicyChangeSerializer(StrictSerializer):
+class PromotionPolicyChangeSerializer(StrictSerializer):
     """What a label demands. Every change but that of `is_active` begins a new revision."""
 
     dataset = ReferenceField(help_text="Its id or slug; the version is pinned.")
@@ -63,7 +63,7 @@ class PolicyChangeSerializer(StrictSerializer):
     is_active = StrictBooleanField(default=True)
 
 
-class PolicyInputSerializer(PolicyChangeSerializer):
+class PromotionPolicyInputSerializer(PromotionPolicyChangeSerializer):
     """The target is a prompt or a workflow, and stays."""
 
     prompt = ReferenceField(required=False, help_text="Its id or slug.")
@@ -76,7 +76,7 @@ class PolicyInputSerializer(PolicyChangeSerializer):
         return attrs
 
 
-class PolicyEvaluatorSerializer(serializers.Serializer):
+class PromotionPolicyEvaluatorSerializer(serializers.Serializer):
     name = serializers.CharField()
     evaluator_id = serializers.UUIDField(source="evaluator_version.evaluator_id")
     slug = serializers.CharField(source="evaluator_version.evaluator.slug")
@@ -84,7 +84,7 @@ class PolicyEvaluatorSerializer(serializers.Serializer):
     version = serializers.IntegerField(source="evaluator_version.version_number")
 
 
-class PolicySerializer(serializers.ModelSerializer[PromotionPolicy]):
+class PromotionPolicySerializer(serializers.ModelSerializer[PromotionPolicy]):
     prompt_id = serializers.UUIDField(allow_null=True)
     workflow_id = serializers.UUIDField(allow_null=True)
     slug = serializers.CharField(source="target.slug", help_text="Of the prompt or workflow.")
@@ -92,7 +92,7 @@ class PolicySerializer(serializers.ModelSerializer[PromotionPolicy]):
     dataset_slug = serializers.CharField(source="dataset_version.dataset.slug")
     dataset_version = serializers.IntegerField(source="dataset_version.version_number")
     dataset_version_id = serializers.UUIDField()
-    evaluators = PolicyEvaluatorSerializer(source="metrics", many=True)
+    evaluators = PromotionPolicyEvaluatorSerializer(source="metrics", many=True)
     rules = RulesField()
     baseline = BaselineField(source="compares")
     created_by = serializers.UUIDField(source="created_by_id", allow_null=True)
@@ -123,7 +123,7 @@ class GateVersionSerializer(StrictSerializer):
     )
 
 
-class PolicyGateSerializer(serializers.ModelSerializer[PromotionGate]):
+class PromotionPolicyGateSerializer(serializers.ModelSerializer[PromotionGate]):
     """A verdict for one revision of the policy."""
 
     policy_id = serializers.UUIDField()
@@ -142,13 +142,13 @@ class PolicyGateSerializer(serializers.ModelSerializer[PromotionGate]):
         read_only_fields = fields
 
 
-class DecisionSerializer(StrictSerializer):
+class PromotionDecisionSerializer(StrictSerializer):
     version = StrictIntegerField(source="version_number", min_value=1, max_value=MAX_VERSION)
     decision = serializers.ChoiceField(Decision.choices)
     comment = StrictCharField(default="", allow_blank=True, max_length=MAX_COMMENT)
 
 
-class ApprovalSerializer(serializers.ModelSerializer[PromotionApproval]):
+class PromotionApprovalSerializer(serializers.ModelSerializer[PromotionApproval]):
     policy_id = serializers.UUIDField()
     version = serializers.IntegerField(source="version_number")
     user_id = serializers.UUIDField()
@@ -163,7 +163,7 @@ class ApprovalSerializer(serializers.ModelSerializer[PromotionApproval]):
         read_only_fields = fields
 
 
-class RequirementSerializer(serializers.Serializer):
+class PromotionRequirementSerializer(serializers.Serializer):
     code = serializers.ChoiceField(
         [
             "NOTHING_TO_COMPARE", "GATE_MISSING", "GATE_FAIL", "GATE_INCONCLUSIVE", "BASELINE_MOVED", "GATE_STALE",
@@ -173,7 +173,7 @@ class RequirementSerializer(serializers.Serializer):
     message = serializers.CharField()
 
 
-class StatusSerializer(serializers.Serializer):
+class PromotionStatusSerializer(serializers.Serializer):
     """Whether the caller could move the label there now, as far as the policy goes."""
 
     version = serializers.IntegerField()
@@ -181,8 +181,8 @@ class StatusSerializer(serializers.Serializer):
     revision = serializers.IntegerField()
     is_active = serializers.BooleanField()
     may_move = serializers.BooleanField()
-    missing = RequirementSerializer(many=True)
-    gate = PolicyGateSerializer(allow_null=True)
-    approvals = ApprovalSerializer(many=True, help_text="Those that stand; not all of them need count.")
+    missing = PromotionRequirementSerializer(many=True)
+    gate = PromotionPolicyGateSerializer(allow_null=True)
+    approvals = PromotionApprovalSerializer(many=True, help_text="Those that stand; not all of them need count.")
     approvals_counted = serializers.IntegerField()
     approvals_needed = serializers.IntegerField()

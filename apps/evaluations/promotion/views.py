@@ -43,7 +43,7 @@ class PromotionPolicyViewSet(ResourceViewSet):
     """What a label demands before it moves. Policies for workflows need `workflows:protect` too."""
 
     queryset = PromotionPolicy.objects.all()
-    serializer_class = shapes.PolicySerializer
+    serializer_class = shapes.PromotionPolicySerializer
     filterset_class = PolicyFilter
     ordering_fields: ClassVar[list[str]] = ["label", "created_at", "updated_at"]
     permissions = {
@@ -59,16 +59,16 @@ class PromotionPolicyViewSet(ResourceViewSet):
     }
     query_parameters = {"read_status": frozenset({"version"})}
     input_serializer_classes = {
-        "create": shapes.PolicyInputSerializer,
-        "update": shapes.PolicyChangeSerializer,
-        "partial_update": shapes.PolicyChangeSerializer,
+        "create": shapes.PromotionPolicyInputSerializer,
+        "update": shapes.PromotionPolicyChangeSerializer,
+        "partial_update": shapes.PromotionPolicyChangeSerializer,
         "evaluate": shapes.EvaluateVersionSerializer,
         "gate": shapes.GateVersionSerializer,
     }
     output_serializer_classes = {
-        "read_status": shapes.StatusSerializer,
+        "read_status": shapes.PromotionStatusSerializer,
         "evaluate": EvaluationSerializer,
-        "gate": shapes.PolicyGateSerializer,
+        "gate": shapes.PromotionPolicyGateSerializer,
     }
 
     def refine(self, queryset: Any) -> Any:
@@ -131,7 +131,7 @@ class PromotionPolicyViewSet(ResourceViewSet):
         whole = with_parts(Evaluation.objects.all()).get(id=made.id)
         return Response(self.represent(whole), status=201, headers={"Location": f"/api/v1/evaluations/{made.id}"})
 
-    @extend_schema(responses={201: shapes.PolicyGateSerializer}, summary="Put a version through the gate")
+    @extend_schema(responses={201: shapes.PromotionPolicyGateSerializer}, summary="Put a version through the gate")
     @transaction.atomic
     def gate(self, request: Request, pk: UUID) -> Response:
         """The verdict of the policy's rules on an evaluation of what the policy demands. The newest one counts."""
@@ -151,12 +151,12 @@ class PromotionApprovalViewSet(TenantViewSet):
     """What people say of versions for a policy's label; the object in the path is the policy."""
 
     queryset = PromotionPolicy.objects.all()
-    serializer_class = shapes.ApprovalSerializer
+    serializer_class = shapes.PromotionApprovalSerializer
     permissions = {"list": _READ, "create": PERSON, "destroy": PERSON}
     further_errors = {"destroy": (409,)}
     guarded_actions = frozenset()
     tagged_actions = frozenset()
-    input_serializer_classes = {"create": shapes.DecisionSerializer}
+    input_serializer_classes = {"create": shapes.PromotionDecisionSerializer}
 
     def refine(self, queryset: Any) -> Any:
         return queryset.alive()
