@@ -21,7 +21,7 @@ from benchmarks.batch import post, wait_for_end, worker
 from benchmarks.stack import Stack, memory_mib, running_stack
 from everquant.embedded import EmbeddedServices
 
-CONCURRENCY = 64
+CONCURRENCY = 128
 EVALUATORS = {
     "same": ("exact_match", {}),
     "has-name": ("contains", {"texts": ["n"]}),

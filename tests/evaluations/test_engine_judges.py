@@ -1,5 +1,6 @@
 """Scores that wait: for models, and for the baseline's answer."""
 
+from contextlib import contextmanager
 from decimal import Decimal
 
 import orjson
@@ -8,10 +9,10 @@ from django.utils import timezone
 
 from apps.evaluations.engine import queue
 from apps.evaluations.engine.driver import Drive
-from apps.evaluations.engine.jobs import call_drivers
 from apps.evaluations.engine.running import drive_ready
 from apps.evaluations.models import CaseStatus, Evaluation, EvaluationCase, EvaluationScore, EvaluationStatus
 from apps.executions.models import Execution, Source
+from everquant.workers import set_capacity
 from tests.evaluations.conftest import AtOnce
 from tests.evaluations.test_engine import inline, states
 from tests.upstream import Behaviour
@@ -120,12 +121,33 @@ def test_judges_ask_the_same_budget_and_are_asked_again_when_there_is_more(
     assert (done.status, done.score_count, upstream.request_count) == ("succeeded", 60, 60)
 
 
+@contextmanager
+def capacity(jobs):
+    set_capacity(jobs)
+    try:
+        yield
+    finally:
+        set_capacity(1)
+
+
+def test_a_worker_of_one_job_at_a_time_makes_the_calls_in_between(
+    make_dataset, make_evaluator, make_evaluation, model, upstream, run_jobs
+):
+    version = make_dataset([{"input": {"question": f"q{n}"}, "expected": "x"} for n in range(5)])
+    evaluation = make_evaluation(version, [inline(model)], {"same": make_evaluator()}, max_concurrency=2)
+    queue.enqueue(evaluation)
+    while not evaluation.is_finished:
+        assert run_jobs(), "somebody comes for it"
+        evaluation.refresh_from_db()
+    assert (evaluation.status, evaluation.succeeded_count, upstream.request_count) == ("succeeded", 5, 5)
+
+
 @pytest.mark.django_db(transaction=True)
 def test_a_job_drives_with_threads_that_judge(make_dataset, make_evaluation, judge, upstream):
     upstream.answer_always(verdict(True))
     evaluation = make_evaluation(recorded(make_dataset, 8), [{}], {"good": judge()}, max_concurrency=4)
-    call_drivers()
-    assert drive_ready() == 1
+    with capacity(8):
+        assert drive_ready() == 1
     evaluation.refresh_from_db()
     assert (evaluation.status, evaluation.score_count, upstream.request_count) == ("succeeded", 8, 8)
     assert set(EvaluationCase.objects.values_list("status", flat=True)) == {CaseStatus.SUCCEEDED}

@@ -19,6 +19,8 @@ from everquant.workers import STOPPING, capacity
 logger = structlog.get_logger(__name__)
 
 SLICE_S = 30.0
+# Where a process has one job at a time, the calls that a driver has asked for are made in between.
+ALONE_SLICE_S = 0.5
 CRASHED = "INTERNAL"
 SHORTEST_PAUSE_S, LONGEST_PAUSE_S = 0.03, 0.25
 _MOST_THREADS = 64
@@ -30,6 +32,14 @@ def most_drivers() -> int:
 
 
 _PLACES = Bulkhead(most_drivers)
+
+
+def _is_alone() -> bool:
+    return capacity() == 1
+
+
+def _slice_s() -> float:
+    return ALONE_SLICE_S if _is_alone() else SLICE_S
 
 
 def drive_ready() -> int:
@@ -49,7 +59,7 @@ def drive_ready() -> int:
 
 
 def _drive_in_turn() -> int:
-    count, ends_at = 0, time.monotonic() + SLICE_S
+    count, ends_at = 0, time.monotonic() + _slice_s()
     while time.monotonic() < ends_at and not STOPPING.is_set():
         evaluation = patiently(queue.take)
         if evaluation is None:
@@ -91,14 +101,14 @@ def _drive(evaluation: Evaluation, threads: Executor) -> None:
 
 
 def _turn_until_done(drive: Drive) -> None:
-    ends_at, pause_s = time.monotonic() + SLICE_S, SHORTEST_PAUSE_S
+    ends_at, pause_s = time.monotonic() + _slice_s(), SHORTEST_PAUSE_S
     while not drive.is_done:
         pause_s = SHORTEST_PAUSE_S if drive.turn() else min(pause_s * 1.5, LONGEST_PAUSE_S)
         if STOPPING.is_set():
             drive.close()
         elif time.monotonic() >= ends_at:
-            ends_at = time.monotonic() + SLICE_S
-            if queue.has_ready():
+            ends_at = time.monotonic() + _slice_s()
+            if _is_alone() or queue.has_ready():
                 drive.close()
         release_connection()
         if not drive.is_done:
