@@ -148,10 +148,15 @@ class DatasetItemSerializer(serializers.Serializer):
         }
 
 
+@extend_schema_field(_NOT_NULL)
+class NotNullField(serializers.JSONField):
+    pass
+
+
 class ItemInputSerializer(StrictSerializer):
     """Checked as a whole by `parse_item`, once what is not given is known."""
 
-    input = extend_schema_field(_NOT_NULL)(AnyField)(allow_null=True)
+    input = NotNullField()
     expected = AnyField(required=False, allow_null=True)
     output = AnyField(required=False, allow_null=True)
     metadata = ObjectField(required=False)
