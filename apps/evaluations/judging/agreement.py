@@ -20,10 +20,15 @@ def reason_not_to_gate(evaluator_version: EvaluatorVersion) -> str | None:
     kind = evaluators().get(evaluator_version.evaluator.kind)
     if not isinstance(kind, Judge):
         return None
-    agreement = evaluator_version.agreements.first()
+    agreement = newest_agreement(evaluator_version)
     if agreement is None:
         return "Its agreement with people has not been measured."
     return _outdated(agreement, kind, evaluator_version) or _insufficient(agreement)
+
+
+def newest_agreement(evaluator_version: EvaluatorVersion) -> JudgeAgreement | None:
+    found: JudgeAgreement | None = JudgeAgreement.objects.filter(evaluator_version=evaluator_version).first()
+    return found
 
 
 def _outdated(agreement: JudgeAgreement, kind: Judge, version: EvaluatorVersion) -> str | None:

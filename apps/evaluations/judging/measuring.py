@@ -22,12 +22,17 @@ from apps.evaluations.models import (
     SubjectKind,
     Weighting,
 )
-from apps.evaluations.statistics.agreement import cohen_kappa
+from apps.evaluations.statistics.agreement import Weights, cohen_kappa
 from apps.models.models import LLMModel, ProviderKind
 from apps.workflows.evaluating import evaluators
 from everquant.api.errors import BadRequest, Conflict
 
 MAX_LABELLED = 100_000
+_WEIGHTS: dict[Weighting, Weights | None] = {
+    Weighting.NONE: None,
+    Weighting.LINEAR: "linear",
+    Weighting.QUADRATIC: "quadratic",
+}
 # The column of a score that has the judgement, by how scores are compared.
 _JUDGEMENT = {"boolean": "score__passed", "numeric": "score__value", "categorical": "score__label"}
 _FIXED = "A recorded subject is expected: people's labels are of outputs that stay."
@@ -60,46 +65,51 @@ def measure_agreement(
     The first repeat of an item counts. Raises BadRequest naming what is wrong, and Conflict for an evaluation that has
     not succeeded.
     """
-    kind = evaluators().get(evaluator.kind)
-    if not isinstance(kind, Judge):
-        raise BadRequest(
-            "Only judges are measured.", details={"evaluator": f"{evaluator.kind} asks no model to judge."}
-        )
-    threshold = _threshold(threshold)
+    kind, threshold = _judge(evaluator), _threshold(threshold)
     _check_evaluation(evaluation)
     metric = _metric(evaluation, evaluator, version)
-    config = metric.evaluator_version.config
-    scale = kind.scale(config)
+    scale = kind.scale(metric.evaluator_version.config)
     weighting = _weighting(scale, weighting)
     judged = _judged(evaluation, subject, compares_two=kind.compares_two)
-    found = _read(evaluation, judged, metric, scale, label)
-    weights = None if weighting == Weighting.NONE else weighting.value
-    kappa = cohen_kappa(found.by_people, found.by_judge, scale.categories, weights)
-    if kappa.kappa is None or kappa.low is None or kappa.high is None:
-        raise BadRequest("Kappa is undefined.", details={"label": "People and judge gave one and the same label."})
-    agreement = JudgeAgreement(
-        organization_id=evaluator.organization_id,
-        evaluator_version=metric.evaluator_version,
-        evaluation=evaluation,
-        subject=judged.name,
-        label=label,
-        weighting=weighting,
-        threshold=threshold,
-        n=kappa.n,
-        n_missing=found.n_missing,
-        n_unlabelled=found.n_unlabelled,
-        kappa=kappa.kappa,
-        ci_low=kappa.low,
-        ci_high=kappa.high,
-        categories=list(scale.categories),
-        confusion=kappa.table,
-        kind_version=kind.version,
-        provider_model=_provider_model(evaluator.organization_id, config),
-        created_by=created_by,
-    )
+    measured = _kappa(_read(evaluation, judged, metric, scale, label), scale, weighting)
     with transaction.atomic():
-        agreement.save(force_insert=True)
-    return agreement
+        return JudgeAgreement.objects.create(
+            organization_id=evaluator.organization_id,
+            evaluator_version=metric.evaluator_version,
+            evaluation=evaluation,
+            subject=judged.name,
+            label=label,
+            weighting=weighting,
+            threshold=threshold,
+            kind_version=kind.version,
+            provider_model=_provider_model(evaluator.organization_id, metric.evaluator_version.config),
+            created_by=created_by,
+            **measured,
+        )
+
+
+def _judge(evaluator: Evaluator) -> Judge:
+    kind = evaluators().get(evaluator.kind)
+    if isinstance(kind, Judge):
+        return kind
+    raise BadRequest("Only judges are measured.", details={"evaluator": f"{evaluator.kind} asks no model to judge."})
+
+
+def _kappa(found: Labelled, scale: Scale, weighting: Weighting) -> dict[str, Any]:
+    """The columns of an agreement that say how well they agree."""
+    kappa = cohen_kappa(found.by_people, found.by_judge, scale.categories, _WEIGHTS[weighting])
+    if kappa.kappa is None:
+        raise BadRequest("Kappa is undefined.", details={"label": "People and judge gave one and the same label."})
+    return {
+        "n": kappa.n,
+        "n_missing": found.n_missing,
+        "n_unlabelled": found.n_unlabelled,
+        "kappa": kappa.kappa,
+        "ci_low": kappa.low,
+        "ci_high": kappa.high,
+        "categories": list(scale.categories),
+        "confusion": kappa.table,
+    }
 
 
 def _threshold(wanted: float | None) -> float:

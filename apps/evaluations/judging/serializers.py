@@ -19,7 +19,7 @@ class MeasureSerializer(StrictSerializer):
     subject = StrictCharField(
         default=None, allow_null=True, max_length=NAME_LENGTH, help_text="The recorded one by default."
     )
-    label = StrictCharField(
+    label: Any = StrictCharField(
         default="label", max_length=LABEL_KEY_LENGTH, help_text="The key of people's labels in the items' metadata."
     )
     version = StrictIntegerField(
@@ -55,7 +55,7 @@ class AgreementSerializer(serializers.Serializer):
     version = serializers.IntegerField(help_text="Of the judge.")
     evaluation_id = serializers.UUIDField(allow_null=True, help_text="Null when it was deleted.")
     subject = serializers.CharField()
-    label = serializers.CharField()
+    label: Any = serializers.CharField()
     weighting = serializers.ChoiceField(Weighting.choices)
     threshold = serializers.FloatField()
     n = serializers.IntegerField()

@@ -6,7 +6,7 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 
 from apps.evaluations.judging import serializers as shapes
-from apps.evaluations.judging.agreement import reason_not_to_gate
+from apps.evaluations.judging.agreement import newest_agreement, reason_not_to_gate
 from apps.evaluations.judging.filters import AgreementFilter
 from apps.evaluations.judging.measuring import measure_agreement
 from apps.evaluations.judging.representation import represent_standing
@@ -30,7 +30,7 @@ class StandingViewSet(TenantViewSet):
     def standing(self, request: Request, **kwargs: Any) -> Response:
         """Show whether an evaluator may gate. A judge may when its newest agreement with people is good for certain."""
         version = self.get_object().current_version
-        return self.answer(represent_standing(version, reason_not_to_gate(version), version.agreements.first()))
+        return self.answer(represent_standing(version, reason_not_to_gate(version), newest_agreement(version)))
 
     def create(self, request: Request, **kwargs: Any) -> Response:
         """Measure a judge. Cohen's kappa between its scores and the labels that people gave the same outputs.
