@@ -25,22 +25,32 @@ class McNemar:
 
 
 def mcnemar(*, gained: int, lost: int, n: int, confidence: float = 0.95) -> McNemar:
-    """McNemar's test (1947), exact: two-sided binomial on the pairs that changed. Its interval is Tango's.
-
-    The interval of the odds is Clopper and Pearson's (1934) of gained / (gained + lost), as odds.
+    """McNemar's test (1947), exact. The interval of the difference is Tango's, that of the odds Clopper and Pearson's
+    (1934) of gained / (gained + lost).
     """
-    from scipy.stats import binomtest  # type: ignore[import-untyped]  # noqa: PLC0415 (three seconds to import)
-
     interval = paired_difference_interval(gained=gained, lost=lost, n=n, confidence=confidence)
-    difference = (gained - lost) / n if n else 0.0
+    difference, p_value = (gained - lost) / n if n else 0.0, exact_p(gained, lost)
     if gained + lost == 0:
-        return McNemar(n, 0, 0, difference, interval, 1.0, None, None, None)
-    test = binomtest(gained, gained + lost, 0.5)
-    share = test.proportion_ci(confidence, method="exact")
-    low, high = _odds(float(share.low)), _odds(float(share.high))
-    return McNemar(
-        n, gained, lost, difference, interval, float(test.pvalue), _odds(gained / (gained + lost)), low, high
-    )
+        return McNemar(n, 0, 0, difference, interval, p_value, None, None, None)
+    low, high = _exact_share(gained, lost, confidence)
+    odds = _odds(gained / (gained + lost))
+    return McNemar(n, gained, lost, difference, interval, p_value, odds, _odds(low), _odds(high))
+
+
+def exact_p(gained: int, lost: int) -> float:
+    """Two-sided: of the pairs that changed, each way has a chance of one half."""
+    from scipy.special import bdtr  # type: ignore[import-untyped]  # noqa: PLC0415 (half a second to import)
+
+    return min(1.0, 2 * float(bdtr(min(gained, lost), gained + lost, 0.5)))
+
+
+def _exact_share(gained: int, lost: int, confidence: float) -> tuple[float, float]:
+    from scipy.special import betaincinv  # noqa: PLC0415 (half a second to import)
+
+    tail = (1 - confidence) / 2
+    low = float(betaincinv(gained, lost + 1, tail)) if gained else 0.0
+    high = float(betaincinv(gained + 1, lost, 1 - tail)) if lost else 1.0
+    return low, high
 
 
 def _odds(share: float) -> float:
@@ -116,6 +126,6 @@ def detectable_difference(discordance: float, n: int, alpha: float = 0.05, power
 
 
 def normal_quantile(share: float) -> float:
-    from scipy.special import ndtri  # type: ignore[import-untyped]  # noqa: PLC0415 (half a second to import)
+    from scipy.special import ndtri  # noqa: PLC0415 (half a second to import)
 
     return float(ndtri(share))
