@@ -178,6 +178,8 @@ def describe_shared(result: dict[str, Any], generator: Any, request: Any, public
         for field in schema.get("properties", {}).values():
             if isinstance(field.get("type"), list):  # spectacular says null twice of a field with a pattern
                 field["type"] = list(dict.fromkeys(field["type"]))
+            if field.get("oneOf") == [{}, {"type": "null"}]:  # null would be both
+                del field["oneOf"]
     components["schemas"]["Error"] = _error_schema()
     components["responses"] = {code: _error_response(status, code) for status, code in ERROR_CODES.items()}
     components["headers"] = _header_components()

@@ -153,12 +153,17 @@ class NotNullField(serializers.JSONField):
     pass
 
 
+@extend_schema_field({"type": [*_NOT_NULL["type"], "null"]})
+class NullableField(serializers.JSONField):
+    pass
+
+
 class ItemInputSerializer(StrictSerializer):
     """Checked as a whole by `parse_item`, once what is not given is known."""
 
     input = NotNullField()
-    expected = AnyField(required=False, allow_null=True)
-    output = AnyField(required=False, allow_null=True)
+    expected = NullableField(required=False, allow_null=True)
+    output = NullableField(required=False, allow_null=True)
     metadata = ObjectField(required=False)
     split = StrictCharField(required=False, allow_blank=True, trim_whitespace=False, max_length=SPLIT_LENGTH)
 
