@@ -6,7 +6,12 @@ from drf_spectacular.utils import extend_schema_field
 from rest_framework import serializers
 
 from apps.evaluations.models import CaseStatus, EvaluationStatus, ScoreType
-from apps.executions.serializers import AnyField, FailureSerializer, ObjectField
+from apps.executions.serializers import FailureSerializer, ObjectField
+
+
+@extend_schema_field({"type": ["object", "array", "string", "number", "boolean", "null"]})
+class ValueField(serializers.JSONField):
+    """Any JSON."""
 
 
 class Plain(serializers.Serializer):
@@ -36,14 +41,14 @@ class CaseScoreSerializer(Plain):
     error = FailureSerializer(allow_null=True)
     cost_usd = _dollars(help_text="Of the evaluator's own calls.")
     execution_ids = serializers.ListField(child=serializers.UUIDField())
-    details = AnyField(allow_null=True, help_text="The evaluator's own, such as the votes of a judge; null in lists.")
+    details = ValueField(help_text="The evaluator's own, such as the votes of a judge; null in lists.")
 
 
 class CaseAnswerSerializer(Plain):
     case_id = serializers.IntegerField(min_value=1)
     subject = serializers.CharField()
     status = serializers.ChoiceField(CaseStatus.choices)
-    output = AnyField(allow_null=True, help_text="Of one that is cut, the beginning of its text.")
+    output = ValueField(help_text="Of one that is cut, the beginning of its text.")
     is_output_cut = serializers.BooleanField()
     error = FailureSerializer(allow_null=True)
     latency_ms = serializers.IntegerField(allow_null=True)
@@ -60,10 +65,10 @@ class ItemFieldsSerializer(Plain):
     item_id = serializers.UUIDField()
     position = serializers.IntegerField()
     split = serializers.CharField()
-    input = AnyField(allow_null=True)
+    input = ValueField()
     is_input_cut = serializers.BooleanField()
     has_expected = serializers.BooleanField()
-    expected = AnyField(allow_null=True)
+    expected = ValueField()
     is_expected_cut = serializers.BooleanField()
     metadata = ObjectField()
     source_execution_id = serializers.UUIDField(allow_null=True)
@@ -177,7 +182,7 @@ class DiffRowSerializer(Plain):
     item_id = serializers.UUIDField()
     position = serializers.IntegerField()
     repeat = serializers.IntegerField()
-    input = AnyField(allow_null=True)
+    input = ValueField()
     is_input_cut = serializers.BooleanField()
     baseline = CaseAnswerSerializer(allow_null=True)
     candidate = CaseAnswerSerializer(allow_null=True)
