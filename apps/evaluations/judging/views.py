@@ -20,6 +20,7 @@ class StandingViewSet(TenantViewSet):
     queryset = Evaluator.objects.all()
     serializer_class = shapes.AgreementSerializer
     permissions = {"standing": "evaluations:read", "create": "evaluations:execute"}
+    tagged_actions = TenantViewSet.tagged_actions | {"standing"}
     further_errors = {"create": (404, 409)}
     input_serializer_classes = {"create": shapes.MeasureSerializer}
     output_serializer_classes = {"standing": shapes.StandingSerializer}
