@@ -104,11 +104,11 @@ def worker_drained(stack: Stack) -> str:
 
 @fault("an evaluation runs out of its budget, and goes on with a larger one")
 def out_of_budget(stack: Stack) -> str:
-    evaluation = _start(stack, budget_usd="0.01")
+    evaluation = _start(stack, budget_usd="0.001")
     _until_ended(stack, evaluation)
     assert _status(stack, evaluation) == ("failed", "BUDGET_EXCEEDED"), _status(stack, evaluation)
     spent = stack.scalar("SELECT cost_usd FROM evaluations_evaluation WHERE id = %s", evaluation["id"])
-    assert Decimal(0) < spent <= Decimal("0.01"), spent
+    assert Decimal(0) < spent <= Decimal("0.001"), spent
     done = _done(stack, evaluation)
     stack.data("PATCH", f"/evaluations/{evaluation['id']}", {"budget_usd": "10"})
     stack.data("POST", f"/evaluations/{evaluation['id']}/resume", {})
