@@ -17,7 +17,7 @@ from apps.evaluations.annotation.values import checked_values, configs_of
 from apps.evaluations.models import Annotation, AnnotationQueue, AnnotationStatus, AnnotationTask
 from apps.evaluations.models.annotations import LEASE, TAKING
 from apps.users.principal import Principal
-from everquant.api.errors import Conflict, Forbidden
+from everquant.api.errors import Conflict, Forbidden, NotFound
 from everquant.db import lock_for_update
 
 _MOST_EXPIRED = 100
@@ -161,7 +161,10 @@ def _take(task: AnnotationTask, by: Principal, now: datetime) -> Annotation:
 def _locked(annotation: Annotation, by: Principal) -> Annotation:
     if annotation.annotator_id != by.user_id:
         raise Conflict("This is another person's annotation.")
-    found: Annotation = lock_for_update(Annotation.objects.select_related("queue"), pk=annotation.pk)
+    try:
+        found: Annotation = lock_for_update(Annotation.objects.select_related("queue"), pk=annotation.pk)
+    except Annotation.DoesNotExist:
+        raise NotFound("It has been given back meanwhile.") from None
     return found
 
 

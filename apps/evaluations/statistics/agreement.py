@@ -10,6 +10,7 @@ from apps.evaluations.statistics.binary import normal_quantile, wilson_interval
 Weights = Literal["linear", "quadratic"]
 Level = Literal["nominal", "ordinal", "interval"]
 BOOTSTRAP_RESAMPLES = 2_000
+MOST_DRAWN = 2_000_000
 SEED = 20_111
 
 
@@ -139,10 +140,21 @@ def krippendorff_alpha(
     if expected <= 0:
         return AlphaResult(None, None, None, n_units, n_ratings)
     alpha = 1 - within.sum() / n_ratings / expected
-    drawn = np.random.default_rng(SEED).integers(n_units, size=(BOOTSTRAP_RESAMPLES, n_units))
-    others = 1 - within[drawn].sum(axis=1) / sizes[drawn].sum(axis=1) / expected
-    low, high = np.quantile(others, [(1 - confidence) / 2, (1 + confidence) / 2])
+    low, high = np.quantile(1 - _resampled(within, sizes) / expected, [(1 - confidence) / 2, (1 + confidence) / 2])
     return AlphaResult(float(alpha), float(low), float(high), n_units, n_ratings)
+
+
+def _resampled(within: Any, sizes: Any) -> Any:
+    """The observed disagreement of each resample of the units; a few million draws in memory at a time."""
+    import numpy as np  # noqa: PLC0415 (only where it is used)
+
+    drawing, n_units = np.random.default_rng(SEED), len(sizes)
+    at_once = max(1, MOST_DRAWN // n_units)
+    found = []
+    for start in range(0, BOOTSTRAP_RESAMPLES, at_once):
+        drawn = drawing.integers(n_units, size=(min(at_once, BOOTSTRAP_RESAMPLES - start), n_units))
+        found.append(within[drawn].sum(axis=1) / sizes[drawn].sum(axis=1))
+    return np.concatenate(found)
 
 
 def _number(value: Any, categories: Sequence[Hashable] | None) -> float:
