@@ -275,7 +275,7 @@ ITEM = st.fixed_dictionaries(
 )
 
 
-@settings(max_examples=10, phases=[Phase.generate], suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=5, phases=[Phase.generate], suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(items=st.lists(ITEM, min_size=1, max_size=4))
 def test_what_is_exported_is_imported_as_it_was(items, editor, organization):
     def make():
