@@ -174,7 +174,7 @@ class PromotionApprovalViewSet(TenantViewSet):
         """
         data = self.validated()
         made = approvals.decide(policy=self.get_object(), by=self.principal, **data)
-        return Response(self.represent(made), status=201)
+        return Response(self.represent(made), status=201, headers={"Location": request.path})
 
     @transaction.atomic
     def destroy(self, request: Request, pk: UUID, approval_id: UUID) -> Response:
