@@ -1,6 +1,6 @@
 """Speed of evaluations: `python -m benchmarks.evaluations run [ITEMS]` (10,000), two workers, an upstream of 0 ms.
 
-Prints items per second with three cheap evaluators, their ratio to the same rows as a plain batch, and the memory of a
+Prints items per second with three cheap evaluators, their ratio to a plain batch of the same rows, and the memory of a
 worker over time. The rows of dataset and evaluation are stored as the services store them.
 """
 
@@ -22,6 +22,7 @@ from benchmarks.stack import Stack, memory_mib, running_stack
 from everquant.embedded import EmbeddedServices
 
 CONCURRENCY = 128
+BATCH_ROWS = 2000
 EVALUATORS = {
     "same": ("exact_match", {}),
     "has-name": ("contains", {"texts": ["n"]}),
@@ -125,7 +126,7 @@ def run(items: int) -> None:
             psycopg.connect(database, autocommit=True) as rows_of,
         ):
             evaluation_ended(stack, token, post_evaluation(stack, token, rows_of, prompt, 200))
-            batch = batch_rate(stack, token, prompt, min(items, 10_000))
+            batch = batch_rate(stack, token, prompt, min(items, BATCH_ROWS))
             watches = [Memory(one.pid), Memory(other.pid)]
             for watch in watches:
                 watch.start()

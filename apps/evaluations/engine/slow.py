@@ -68,12 +68,14 @@ class SlowScores:
             self.begin(task)
 
     def take(self) -> list[tuple[Task, ScoreRow]]:
-        """Those that have come. What was stopped or refused has not; `forget` the stopped ones."""
+        """Those that have come; what was stopped or refused has not."""
         come = []
         with suppress(Empty):
             while True:
                 task, row = self._come.get_nowait()
                 self.running -= 1
+                if row is None and not self.cancellation.is_requested:
+                    raise RuntimeError(f"metric {task.metric.name} of case {task.case.case_id} came to nothing")
                 if row is None:
                     continue
                 if self._ledger.was_refused(task.holder):

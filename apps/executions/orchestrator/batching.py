@@ -77,8 +77,8 @@ def create_batch(*, command: Command, name: str, rows: Sequence[Row]) -> Batch:
     with transaction.atomic():
         batch = _insert_batch(command, plan, name, len(rows))
         keys = [uuid7() for _ in rows]
-        copy_rows("executions_execution", EXECUTION_COLUMNS, _executions(batch, command, plan, rows, keys))
-        copy_rows("executions_executionpayload", PAYLOAD_COLUMNS, _payloads(command, plan, rows, messages, keys))
+        _copy("executions_execution", EXECUTION_COLUMNS, _executions(batch, command, plan, rows, keys))
+        _copy("executions_executionpayload", PAYLOAD_COLUMNS, _payloads(command, plan, rows, messages, keys))
         queueing.call_runners(batch.organization_id, len(rows))
     return batch
 
@@ -166,7 +166,7 @@ def _payloads(
         yield key, _json(row.variables), _json(said), parameters, tools, schema, command.cache_ttl_s, "[]"
 
 
-def copy_rows(table: str, columns: Sequence[str], rows: Iterable[tuple[Any, ...]]) -> None:
+def _copy(table: str, columns: Sequence[str], rows: Iterable[tuple[Any, ...]]) -> None:
     with connection.cursor() as cursor, cursor.copy(f"COPY {table} ({', '.join(columns)}) FROM STDIN") as copy:
         for row in rows:
             copy.write_row(row)
