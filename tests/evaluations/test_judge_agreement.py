@@ -2,6 +2,7 @@
 
 from uuid import uuid4
 
+import orjson
 import pytest
 
 from apps.evaluations.judging.agreement import MIN_LABELLED, reason_not_to_gate
@@ -9,6 +10,7 @@ from apps.evaluations.models import EvaluationCase, EvaluationScore, EvaluatorVe
 from apps.models.models import LLMModel
 from tests.evaluations.conftest import EVALUATORS
 from tests.evaluations.labelled import UNLABELLED, counted, judged_set, yes_or_no
+from tests.upstream import Behaviour
 
 pytestmark = pytest.mark.django_db
 AGREEMENTS = "/api/v1/judge-agreements"
@@ -291,3 +293,28 @@ def test_operators_see_what_was_measured(make_judge, measure, client, django_use
     assert "0.40 (0.15 to 0.65)" in text
     assert client.post(f"/admin/evaluations/judgeagreement/{found['id']}/change/", {"kappa": 1}).status_code == 403
     assert JudgeAgreement.objects.get().kappa == pytest.approx(0.4)
+
+
+def test_pairs_are_judged_and_measured_from_end_to_end(
+    make_judge, make_model, make_dataset, make_evaluation, drive, measure, upstream
+):
+    """The longer answer is better for this judge, and for the people too, but for one of them."""
+
+    def longer(request):
+        said = orjson.loads(request["messages"][1]["content"].splitlines()[1])
+        verdict = "first" if len(said["first"]) > len(said["second"]) else "second"
+        return orjson.dumps({"reason": "It is longer.", "verdict": verdict}).decode()
+
+    upstream.answer_always(Behaviour(text=longer))
+    texts = [("long answer", "short", "win"), ("brief", "long answer", "loss"), ("longest answer", "longer", "loss")]
+    version = make_dataset(
+        [{"input": {"other": other}, "output": said, "metadata": {"label": label}} for said, other, label in texts]
+    )
+    echo = make_model("echo", kind="echo")
+    baseline = {"kind": "inline", "model_id": echo.id, "messages": [{"role": "user", "content": "{{other}}"}]}
+    judge = make_judge(kind="pairwise_judge")
+    evaluation = drive(make_evaluation(version, [baseline, {"kind": "recorded", "name": "said"}], {"better": judge}))
+    assert (evaluation.status, evaluation.failed_count) == ("succeeded", 0)
+    found = measure(judge, evaluation)
+    assert (found["subject"], found["n"], found["n_missing"]) == ("said", 3, 0)
+    assert found["confusion"] == [[1, 0, 1], [0, 0, 0], [0, 0, 1]]
