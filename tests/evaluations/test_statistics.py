@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from scipy import stats
 from statsmodels.stats.multitest import multipletests
 from statsmodels.stats.power import TTestPower
+from statsmodels.stats.proportion import proportion_confint, proportion_effectsize
 
 from apps.evaluations.statistics import binary, means, repeats
 from apps.evaluations.statistics.agreement import cohen_kappa, fleiss_kappa, krippendorff_alpha
@@ -96,13 +97,16 @@ def test_odds_of_a_change():
     [(81, 263, 0.2553, 0.3662), (15, 148, 0.0624, 0.1605), (0, 20, 0.0, 0.1611), (1, 29, 0.0061, 0.1718)],
 )
 def test_wilson(successes, n, low, high):
-    """Newcombe (1998), table I, method 3."""
+    """Newcombe (1998), table I, method 3, and as statsmodels has it at another confidence."""
+    found = binary.wilson_interval(successes, n, 0.8)
+    assert (found.low, found.high) == pytest.approx(proportion_confint(successes, n, 0.2, "wilson"), abs=1e-12)
     found = binary.wilson_interval(successes, n)
     assert (found.low, found.high) == (pytest.approx(low, abs=1e-4), pytest.approx(high, abs=1e-4))
 
 
 def test_effect_sizes():
     """Cohen (1988), table 6.2.2: φ of .65 is 1.875, of .50 is 1.571. Hedges (1981): J of 10 is .9228, of 50 .9849."""
+    assert binary.cohen_h(0.2, 0.9) == pytest.approx(proportion_effectsize(0.9, 0.2))
     assert binary.cohen_h(0.5, 0.65) == pytest.approx(1.875 - 1.571, abs=1e-3)
     assert means.hedges_correction(10) == pytest.approx(0.9228, abs=1e-4)
     assert means.hedges_correction(50) == pytest.approx(0.9849, abs=1e-4)
@@ -232,6 +236,8 @@ def test_smallest_effects():
     assert TTestPower().power(shown / 2, 34, 0.05) == pytest.approx(0.8, abs=1e-3)
     assert shown / 2 == pytest.approx(0.4952, abs=2e-3)  # Cohen (1988), table 2.4.1: d = .5 needs 34 (with dz)
     assert means.detectable_mean(0.0, 34) is None
+    for n in (2, 5, 1000, 100_000):
+        assert TTestPower().power(means.detectable_mean(1.0, n, 0.01), n, 0.01) == pytest.approx(0.8, abs=1e-6)
 
 
 def test_holm():

@@ -1,7 +1,7 @@
 """Proportions: of one sample, and of pairs of yes and no."""
 
 from dataclasses import dataclass
-from math import sqrt
+from math import asin, sqrt
 
 from apps.evaluations.statistics.intervals import UNKNOWN, Interval
 
@@ -90,19 +90,17 @@ def _tango_score(gained: int, lost: int, n: int, delta: float) -> float:
 
 def wilson_interval(successes: int, n: int, confidence: float = 0.95) -> Interval:
     """Wilson's score interval of one proportion (1927; Newcombe 1998, method 3)."""
-    from statsmodels.stats.proportion import proportion_confint  # type: ignore[import-untyped]  # noqa: PLC0415 (two seconds to import)
-
     if n == 0:
         return UNKNOWN
-    low, high = proportion_confint(successes, n, alpha=1 - confidence, method="wilson")
-    return Interval(max(0.0, float(low)), min(1.0, float(high)), "wilson_score")
+    z, share = normal_quantile((1 + confidence) / 2), successes / n
+    centre, spread = share + z**2 / (2 * n), z * sqrt(share * (1 - share) / n + z**2 / (4 * n**2))
+    low, high = ((centre + side) / (1 + z**2 / n) for side in (-spread, spread))
+    return Interval(0.0 if successes == 0 else low, 1.0 if successes == n else high, "wilson_score")
 
 
 def cohen_h(first: float, second: float) -> float:
     """The effect size of two proportions, 2·asin√second - 2·asin√first (Cohen 1988)."""
-    from statsmodels.stats.proportion import proportion_effectsize  # noqa: PLC0415 (two seconds to import)
-
-    return float(proportion_effectsize(second, first))
+    return 2 * asin(sqrt(second)) - 2 * asin(sqrt(first))
 
 
 def detectable_difference(discordance: float, n: int, alpha: float = 0.05, power: float = 0.8) -> float | None:

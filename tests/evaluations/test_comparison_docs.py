@@ -1,0 +1,84 @@
+"""docs/comparison.md works as written, against a real server, and says what the code says."""
+
+import json
+import os
+import re
+import subprocess
+import threading
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import pytest
+from django.core.management import call_command
+from django.db import connection
+
+from apps.evaluations.comparing.rules import SHAPES
+from apps.evaluations.models import Evaluation, GateResult
+from apps.evaluations.statistics.binary import wilson_interval
+from apps.evaluations.statistics.intervals import one_sided
+
+TEXT = (Path(__file__).parents[2] / "docs" / "comparison.md").read_text()
+PASSWORD = "first comparison of two"
+
+
+def tour(base):
+    code = re.search(r"<!-- tour: curl -->\n```sh\n(.*?)```", TEXT, re.DOTALL)[1]
+    for written, real in (("http://localhost:8080", base), ("the password that make up printed", PASSWORD)):
+        assert written in code
+        code = code.replace(written, real)
+    return code
+
+
+@pytest.fixture
+def worker(drive):
+    """Drives evaluations until the test ends."""
+    ending = threading.Event()
+
+    def work():
+        try:
+            while not ending.wait(0.05):
+                for evaluation in Evaluation.objects.live():
+                    drive(evaluation)
+        finally:
+            connection.close()
+
+    thread = threading.Thread(target=work)
+    thread.start()
+    yield
+    ending.set()
+    thread.join(20)
+
+
+@pytest.mark.django_db(transaction=True)
+def test_the_first_comparison_works_as_written(live_server, settings, worker, tmp_path):
+    settings.DEMO_PASSWORD = PASSWORD
+    call_command("create_demo")
+    environment = {"PATH": os.environ["PATH"], "NO_PROXY": "*"}
+    script = tour(f"http://localhost:{urlsplit(live_server.url).port}")
+    done = subprocess.run(
+        ["bash", "-eu"], input=script, env=environment, cwd=tmp_path, capture_output=True, text=True, timeout=60,
+        check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert '"success":false' not in done.stdout
+    starts = [found.start() for found in re.finditer(r'\{"success":true', done.stdout)][-3:]
+    compared, gated, kept = (json.JSONDecoder().raw_decode(done.stdout, start)[0]["data"] for start in starts)
+    quality = compared["comparisons"][0]["metrics"][0]
+    assert (quality["n"], quality["difference"], quality["verdict"]) == (60, 1, "better")
+    assert gated["verdict"] == "pass", gated
+    assert [one["id"] for one in kept] == [gated["id"]] == [str(GateResult.objects.get().id)]
+
+
+def test_every_rule_is_there_with_its_fields():
+    for kind, shape in SHAPES.items():
+        (row,) = re.findall(rf"^\| `{kind}` \|.*$", TEXT, re.MULTILINE)
+        own = set(shape["properties"]) - {"type", "confidence", "max_missing", "min_items"}
+        assert all(f"`{name}`" in row for name in own), kind
+
+
+def test_how_many_items_show_a_share():
+    def bound(n):
+        return wilson_interval(n, n, one_sided(0.95)).low
+
+    least = next(n for n in range(1, 200) if bound(n) >= 0.95)
+    assert f"needs {least} of {least} items" in TEXT
