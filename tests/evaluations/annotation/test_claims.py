@@ -8,11 +8,11 @@ from uuid import uuid4
 import pytest
 from django.db import connection
 
-from apps.evaluations.annotation.claiming import claim_next, skip, submit
+from apps.evaluations.annotation.claiming import claim_next, release, skip, submit
 from apps.evaluations.models import Annotation, AnnotationCriterion, AnnotationQueue, AnnotationTask
 from apps.users.permissions import PERMISSIONS, Role
 from apps.users.principal import Principal
-from everquant.api.errors import Conflict
+from everquant.api.errors import Conflict, NotFound
 from tests.evaluations.annotation.annotating import config_of
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -103,3 +103,12 @@ def test_the_last_place_of_a_task_is_given_once(filled, organization):
     told = at_once([lambda one=one: come_back(*one) for one in late])
     assert sorted(told) == [False, False, False, True]
     assert AnnotationTask.objects.values_list("taken_count", "submitted_count").get() == (1, 1)
+
+
+def test_what_was_given_back_meanwhile_is_not_found(filled, organization):
+    queue, by = filled(1, per_task=1), somebody(organization)
+    annotation = claim_next(queue=queue, by=by)
+    release(annotation=annotation, by=by)
+    with pytest.raises(NotFound):
+        submit(annotation=annotation, by=by, values={"helpful": True}, comment="")
+    assert AnnotationTask.objects.values_list("taken_count", "submitted_count").get() == (0, 0)
