@@ -75,6 +75,7 @@ _EVALUATION = {
     "subjects": [{"recorded": True}, {"prompt": "hello"}],
     "evaluators": [{"evaluator": "evaluated"}],
 }
+_RULE = {"type": "absolute", "metric": "valid", "min": 0.5}
 _REPLAY = {"candidate": {"prompt": "hello"}, "evaluators": [{"evaluator": "evaluated"}]}
 
 ROUTES = [
@@ -244,16 +245,16 @@ ROUTES = [
     Route("GET", "datasets/<uuid:pk>/versions/<int:number>", "datasets:read", 2),
     Route("GET", "datasets/<uuid:pk>/versions/<int:number>/diff", "datasets:read", 5),
     Route("GET", "datasets/<uuid:pk>/items", "datasets:read", 4),
-    Route("POST", "datasets/<uuid:pk>/items", "datasets:update", 9, body=_ITEMS),
-    Route("POST", "datasets/<uuid:pk>/items/delete", "datasets:update", 9, body={"ids": ["{item}"]}),
-    Route("POST", "datasets/<uuid:pk>/items/from-executions", "datasets:update", 9, also="executions:read"),
+    Route("POST", "datasets/<uuid:pk>/items", "datasets:update", 10, body=_ITEMS),
+    Route("POST", "datasets/<uuid:pk>/items/delete", "datasets:update", 8, body={"ids": ["{item}"]}),
+    Route("POST", "datasets/<uuid:pk>/items/from-executions", "datasets:update", 11, also="executions:read"),
     Route("GET", "datasets/<uuid:pk>/items/<uuid:item_id>", "datasets:read", 2),
-    Route("PUT", "datasets/<uuid:pk>/items/<uuid:item_id>", "datasets:update", 9, body={"input": "Why?"}),
-    Route("PATCH", "datasets/<uuid:pk>/items/<uuid:item_id>", "datasets:update", 9, body={"split": "test"}),
+    Route("PUT", "datasets/<uuid:pk>/items/<uuid:item_id>", "datasets:update", 10, body={"input": "Why?"}),
+    Route("PATCH", "datasets/<uuid:pk>/items/<uuid:item_id>", "datasets:update", 10, body={"split": "test"}),
     Route("DELETE", "datasets/<uuid:pk>/items/<uuid:item_id>", "datasets:update", 9),
-    Route("POST", "datasets/<uuid:pk>/splits", "datasets:update", 9, body=_SPLITS),
+    Route("POST", "datasets/<uuid:pk>/splits", "datasets:update", 14, body=_SPLITS),
     Route("GET", "datasets/<uuid:pk>/export", "datasets:read", 2),
-    Route("POST", "datasets/<uuid:pk>/import", "datasets:update", 20),
+    Route("POST", "datasets/<uuid:pk>/import", "datasets:update", 29),
     Route("GET", "datasets/<uuid:pk>/imports", "datasets:read", 3),
     Route("GET", "datasets/<uuid:pk>/imports/<uuid:import_id>", "datasets:read", 2),
     Route("POST", "datasets/<uuid:pk>/imports/<uuid:import_id>/cancel", "datasets:update", 4),
@@ -300,6 +301,9 @@ ROUTES = [
     Route("GET", "evaluations/<uuid:pk>/cases/<int:case_id>", "evaluations:read", 7),
     Route("GET", "evaluations/<uuid:pk>/diff", "evaluations:read", 10),
     Route("GET", "evaluations/<uuid:pk>/export", "evaluations:read", 3),
+    Route("GET", "evaluations/<uuid:pk>/compare", "evaluations:read", 5),
+    Route("POST", "evaluations/<uuid:pk>/gate", "evaluations:execute", 8, body={"rules": [_RULE]}),
+    Route("GET", "evaluations/<uuid:pk>/gates", "evaluations:read", 3),
     Route("GET", "evaluators", "evaluations:read", 2),
     Route("POST", "evaluators", "evaluations:create", 4, body=_EVALUATOR),
     Route("GET", "evaluators/kinds", "evaluations:read", 0),
