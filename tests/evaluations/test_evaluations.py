@@ -86,6 +86,8 @@ def test_every_problem_is_named_at_once(editor, wish, make_evaluator):
         ({"subjects": [{}]}, "subjects.0"),
         ({"subjects": [{"recorded": True, "prompt": "x"}]}, "subjects.0"),
         ({"subjects": [{"recorded": False}]}, "subjects.0.recorded"),
+        ({"subjects": [{"recorded": "True"}]}, "subjects.0.recorded"),
+        ({"subjects": [{"prompt": " spaced"}]}, "subjects.0.prompt"),
         ({"subjects": [{"prompt": "Not A Slug"}]}, "subjects.0.prompt"),
         ({"subjects": [{"prompt": 7}]}, "subjects.0.prompt"),
         ({"subjects": [{"prompt": "x", "colour": "red"}]}, "subjects.0.colour"),

@@ -27,7 +27,13 @@ from apps.executions.models import COST_PLACES
 from apps.executions.serializers import FailureSerializer, MetadataField, ObjectField, ParametersField
 from apps.prompts.models import LABEL, LABEL_LENGTH, LABEL_PATTERN, SLUG, SLUG_LENGTH, SLUG_PATTERN
 from apps.prompts.serializers import MAX_VERSION, MESSAGES
-from everquant.api.serializers import StrictCharField, StrictIntegerField, StrictSerializer, StrictUUIDField
+from everquant.api.serializers import (
+    StrictBooleanField,
+    StrictCharField,
+    StrictIntegerField,
+    StrictSerializer,
+    StrictUUIDField,
+)
 
 MAX_CONCURRENCY = 256
 _DOLLARS = re.compile(rf"[0-9]{{1,10}}(\.[0-9]{{1,{COST_PLACES}}})?")
@@ -81,7 +87,7 @@ class ReferenceField(StrictCharField):
     """An id or a slug."""
 
     def __init__(self, **options: Any) -> None:
-        super().__init__(max_length=SLUG_LENGTH, **options)
+        super().__init__(max_length=SLUG_LENGTH, trim_whitespace=False, **options)
 
     def to_internal_value(self, data: Any) -> Any:
         text = super().to_internal_value(data)
@@ -133,7 +139,12 @@ class _WorkflowSubject(StrictSerializer):
 
 class _RecordedSubject(StrictSerializer):
     name = _name_field()
-    recorded = serializers.ChoiceField([True])
+    recorded = StrictBooleanField()
+
+    def validate_recorded(self, value: bool) -> bool:
+        if not value:
+            raise serializers.ValidationError("Must be true.")
+        return value
 
 
 class _Metric(StrictSerializer):
