@@ -19,7 +19,7 @@ from apps.evaluations.models import Evaluation, PromotionPolicy
 from apps.users.models import ApiKey
 from tests.conftest import make_person
 
-DOCS = Path(__file__).parents[2] / "docs"
+DOCS = Path(__file__).parents[3] / "docs"
 TEXT = (DOCS / "promotion.md").read_text()
 CONFIGURATION = re.search(r"```yaml\n(name: Greeting\n.*?)```", TEXT, re.DOTALL)[1]
 NAMES = [f"Person {number}" for number in range(30)]

@@ -3,10 +3,14 @@
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
+from uuid import uuid4
+
+import pytest
 
 from apps.evaluations.models import Evaluation, PromotionPolicy
-from tests.conftest import Person
+from tests.conftest import Person, make_person
 from tests.evaluations.conftest import finish
+from tests.workflows.conftest import WORKFLOWS, definition, template
 
 POLICIES = "/api/v1/promotion-policies"
 ITEMS = 40
@@ -78,3 +82,57 @@ class Governed:
     def stored(self) -> PromotionPolicy:
         found: PromotionPolicy = PromotionPolicy.objects.get(id=self.policy["id"])
         return found
+
+
+@pytest.fixture
+def make_policy(admin, make_dataset, make_evaluator):
+    dataset = make_dataset([{"input": {"name": str(number)}, "expected": "x"} for number in range(ITEMS)])
+    evaluator = make_evaluator()
+
+    def make(**fields):
+        body = {
+            "label": "production",
+            "dataset": dataset.dataset.slug,
+            "evaluators": [{"evaluator": evaluator.evaluator.slug, "name": "accuracy"}],
+            "rules": [ACCURATE, NO_WORSE],
+            **fields,
+        }
+        return admin.client.post(POLICIES, body)
+
+    return make
+
+
+@pytest.fixture
+def governed_prompt(editor, admin, make_prompt, model, make_policy):
+    prompt = make_prompt()
+    path = f"/api/v1/prompts/{prompt['id']}"
+    assert editor.client.post(f"{path}/versions", {"content": "Hi, {{name}}!"}).status_code == 201
+    made = Governed(path, "production", editor, admin, lambda **more: make_policy(**{"prompt": prompt["slug"], **more}))
+    assert made.move(1).status_code == 200
+    return made
+
+
+@pytest.fixture
+def governed_workflow(editor, admin, make_policy):
+    made = editor.client.post(WORKFLOWS, {"name": f"F {uuid4()}", "definition": definition([template("a")])})
+    path = f"{WORKFLOWS}/{made.json()['data']['id']}"
+    assert editor.client.post(f"{path}/publish", {"labels": ["production"]}).status_code == 201
+    editor.client.patch(path, {"definition": definition([template("b")])})
+    assert editor.client.post(f"{path}/publish", {}).status_code == 201
+    workflow_id = made.json()["data"]["id"]
+    return Governed(path, "production", editor, admin, lambda **more: make_policy(workflow=workflow_id, **more))
+
+
+@pytest.fixture(params=["prompt", "workflow"])
+def governed(request):
+    return request.getfixturevalue(f"governed_{request.param}")
+
+
+@pytest.fixture
+def bob(organization, sign_in):
+    return make_person(organization, "bob@acme.example", "editor", sign_in)
+
+
+@pytest.fixture
+def cleo(organization, sign_in):
+    return make_person(organization, "cleo@acme.example", "editor", sign_in)

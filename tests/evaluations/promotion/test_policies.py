@@ -1,81 +1,29 @@
 """A label with a policy moves only to a version that passed its gate and was approved by others."""
 
 import re
+import threading
 from pathlib import Path
 from uuid import uuid4
 
 import pytest
-from django.db import transaction
+from django.db import connection, transaction
 from django.test import Client
 from django.utils import timezone
 from rest_framework.test import APIClient
 
-from apps.evaluations.models import Evaluation, PromotionApproval, PromotionGate
+from apps.evaluations.models import Dataset, Evaluation, Evaluator, PromotionApproval, PromotionGate
+from apps.evaluations.promotion.policies import create_policy, update_policy
+from apps.evaluations.runs.wishes import MetricWish
 from apps.prompts.labelling import move_label, take_label_away
 from apps.prompts.models import Prompt, PromptLabel
 from apps.prompts.promotion import PromotionRefused
 from apps.users.models import ApiKey, User
 from apps.workflows.models import Workflow
-from tests.conftest import make_person
-from tests.evaluations.promoting import ACCURATE, ITEMS, NO_WORSE, POLICIES, Governed
-from tests.workflows.conftest import WORKFLOWS, definition, template
+from tests.evaluations.promotion.conftest import ACCURATE, NO_WORSE
+from tests.workflows.conftest import blocked_session, definition, template
 
 pytestmark = pytest.mark.django_db
-APPS = Path(__file__).parents[2] / "apps"
-
-
-@pytest.fixture
-def make_policy(admin, make_dataset, make_evaluator):
-    dataset = make_dataset([{"input": {"name": str(number)}, "expected": "x"} for number in range(ITEMS)])
-    evaluator = make_evaluator()
-
-    def make(**fields):
-        body = {
-            "label": "production",
-            "dataset": dataset.dataset.slug,
-            "evaluators": [{"evaluator": evaluator.evaluator.slug, "name": "accuracy"}],
-            "rules": [ACCURATE, NO_WORSE],
-            **fields,
-        }
-        return admin.client.post(POLICIES, body)
-
-    return make
-
-
-@pytest.fixture
-def governed_prompt(editor, admin, make_prompt, model, make_policy):
-    prompt = make_prompt()
-    path = f"/api/v1/prompts/{prompt['id']}"
-    assert editor.client.post(f"{path}/versions", {"content": "Hi, {{name}}!"}).status_code == 201
-    made = Governed(path, "production", editor, admin, lambda **more: make_policy(**{"prompt": prompt["slug"], **more}))
-    assert made.move(1).status_code == 200
-    return made
-
-
-@pytest.fixture
-def governed_workflow(editor, admin, make_policy):
-    made = editor.client.post(WORKFLOWS, {"name": f"F {uuid4()}", "definition": definition([template("a")])})
-    path = f"{WORKFLOWS}/{made.json()['data']['id']}"
-    assert editor.client.post(f"{path}/publish", {"labels": ["production"]}).status_code == 201
-    editor.client.patch(path, {"definition": definition([template("b")])})
-    assert editor.client.post(f"{path}/publish", {}).status_code == 201
-    workflow_id = made.json()["data"]["id"]
-    return Governed(path, "production", editor, admin, lambda **more: make_policy(workflow=workflow_id, **more))
-
-
-@pytest.fixture(params=["prompt", "workflow"])
-def governed(request):
-    return request.getfixturevalue(f"governed_{request.param}")
-
-
-@pytest.fixture
-def bob(organization, sign_in):
-    return make_person(organization, "bob@acme.example", "editor", sign_in)
-
-
-@pytest.fixture
-def cleo(organization, sign_in):
-    return make_person(organization, "cleo@acme.example", "editor", sign_in)
+APPS = Path(__file__).parents[3] / "apps"
 
 
 def refused(answer, *codes):
@@ -464,3 +412,40 @@ def test_an_evaluation_of_others_has_no_verdict_here(governed_prompt, outsider, 
     answer = governed_prompt.gate(foreign)
     assert answer.status_code == 400
     assert list(answer.json()["error"]["details"]) == ["evaluation_id"]
+
+
+@pytest.mark.django_db(transaction=True)
+@pytest.mark.parametrize("change", ["made", "switched on"])
+def test_a_policy_that_comes_at_the_same_time_is_obeyed(governed_prompt, change):
+    """The move waits for whoever makes it, or changes it."""
+    policy = None
+    if change == "switched on":
+        governed_prompt.guard(is_active=False)
+        policy = governed_prompt.stored()
+    answers = []
+
+    def move():
+        try:
+            answers.append(governed_prompt.move(2))
+        finally:
+            connection.close()
+
+    mover = threading.Thread(target=move)
+    with transaction.atomic():
+        if policy is not None:
+            update_policy(policy=policy, is_active=True)
+        else:
+            create_policy(
+                target=Prompt.objects.get(),
+                label="production",
+                dataset=Dataset.objects.get().slug,
+                dataset_version=None,
+                metrics=[MetricWish(evaluator=Evaluator.objects.get().slug, name="accuracy")],
+                rules=[ACCURATE],
+                created_by_id=None,
+            )
+        mover.start()
+        blocked_session()
+    mover.join(30)
+    refused(answers[0], "GATE_MISSING")
+    assert governed_prompt.points_at() == 1

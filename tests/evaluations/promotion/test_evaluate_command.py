@@ -20,7 +20,7 @@ from apps.evaluations.ci.failures import UsageFailure
 from apps.evaluations.ci.reporting import Outcome, rule_text, write_json, write_junit
 from apps.evaluations.management.commands.evaluate import Command
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 EVALUATION = "018f0000-0000-7000-8000-000000000001"
 METRIC = {"metric": "accuracy", "mean": 1.0, "n": 5, "n_errors": 0, "n_missing": 0}
 
