@@ -167,8 +167,9 @@ class Repricing:
                 changes={"executions": ["0", "0"], "cost_usd": ["0", "0"]},
                 additional_data={"organization_id": str(organization_id)},
             )
-        count = int(entry.changes["executions"][1]) + 1
-        old, new = (Decimal(value) for value in entry.changes["cost_usd"])
+        so_far: dict[str, list[str]] = entry.changes or {}
+        count = int(so_far["executions"][1]) + 1
+        old, new = (Decimal(value) for value in so_far["cost_usd"])
         sums = [_text(old + (change.row.cost_usd or 0)), _text(new + change.new_usd)]
         entry.changes = {"executions": ["0", str(count)], "cost_usd": sums}
 
