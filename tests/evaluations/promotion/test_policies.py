@@ -219,7 +219,7 @@ def test_a_policy_without_a_baseline_looks_at_the_candidate_alone(governed_promp
     governed_prompt.guard(rules=[ACCURATE], baseline="none")
     evaluation = governed_prompt.evaluate(2)
     assert evaluation.subjects.count() == 1
-    assert governed_prompt.gate(evaluation).status_code == 201
+    assert governed_prompt.gate(evaluation).status_code == 200
     assert governed_prompt.move(2).status_code == 200
 
 
