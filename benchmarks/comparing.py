@@ -86,7 +86,7 @@ def compare(items: int) -> None:
             rows(connection, "ANALYZE")
         idle_mib = memory_mib(stack.group)
         took_s = [_timed(stack, token, f"/evaluations/{after}/compare?against={before}") for _ in range(6)]
-        show(f"first comparison of a process, 2 x {items} items, 8 tests", took_s[0], "s")
+        print(f"     first comparison of a process, 2 x {items} items, 8 tests: {took_s[0]:.2f} s")
         show(f"comparison, median of {len(took_s) - 1}", statistics.median(took_s[1:]), "s", goal=2, at_most=True)
         print(f"     web memory: {idle_mib:.0f} MiB before, {memory_mib(stack.group):.0f} MiB after")
 
