@@ -101,6 +101,9 @@ class Environment(BaseSettings):
 
     webhook_timeout: float = Field(default=15, gt=0, le=30)
 
+    everquant_url: str = "http://localhost:8080"
+    everquant_api_key: str = ""
+
     email_host: str = ""
     email_port: int = Field(default=587, ge=1, le=65535)
     email_host_user: str = ""

@@ -303,6 +303,7 @@ ALLOW_PRIVATE_PROVIDER_URLS = ENV.allow_private_provider_urls
 ALLOW_PRIVATE_WEBHOOK_URLS = ENV.allow_private_webhook_urls
 ALLOW_PRIVATE_WORKFLOW_URLS = ENV.allow_private_workflow_urls
 WEBHOOK_TIMEOUT = ENV.webhook_timeout
+EVERQUANT_URL, EVERQUANT_API_KEY = ENV.everquant_url, ENV.everquant_api_key
 OPENAI_API_KEY, OPENAI_BASE_URL = ENV.openai_api_key, ENV.openai_base_url
 ANTHROPIC_API_KEY, ANTHROPIC_BASE_URL = ENV.anthropic_api_key, ENV.anthropic_base_url
 PROVIDER_CONNECT_TIMEOUT = ENV.provider_connect_timeout

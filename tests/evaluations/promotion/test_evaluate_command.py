@@ -84,10 +84,10 @@ def server():
 
 
 @pytest.fixture
-def evaluate(server, tmp_path, monkeypatch, capsys):
+def evaluate(server, tmp_path, monkeypatch, settings, capsys):
     """Runs the command; its exit code and what it said on standard error."""
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("EVERQUANT_API_KEY", "eq_test")
+    settings.EVERQUANT_API_KEY = "eq_test"
     Path("evaluation.yaml").write_text("dataset: d\nsubjects: []\ngate: {rules: [{type: absolute}]}\n")
 
     def run(*arguments, url=server.url):
@@ -130,8 +130,8 @@ def test_what_cannot_be_asked_is_no_verdict(evaluate, server, arguments):
     assert server.requests == []
 
 
-def test_a_key_is_needed(evaluate, monkeypatch):
-    monkeypatch.delenv("EVERQUANT_API_KEY")
+def test_a_key_is_needed(evaluate, settings):
+    settings.EVERQUANT_API_KEY = ""
     code, said = evaluate("run")
     assert (code, "EVERQUANT_API_KEY" in said) == (3, True)
 

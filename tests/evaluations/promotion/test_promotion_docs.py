@@ -67,14 +67,14 @@ def greeting(editor, make_model, make_dataset, make_evaluator):
 
 
 @pytest.fixture
-def evaluate(editor, live_server, monkeypatch, tmp_path):
+def evaluate(editor, live_server, monkeypatch, settings, tmp_path):
     """Runs a line of the document where evaluation.yaml is; its exit code."""
     key = ApiKey(organization=editor.organization, user=editor.user, name="ci", scopes=SCOPES)
     secret = key.give_secret()
     key.save()
     (tmp_path / "evaluation.yaml").write_text(CONFIGURATION)
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("EVERQUANT_API_KEY", secret)
+    settings.EVERQUANT_API_KEY = secret
 
     def run(line, **variables):
         for name, value in variables.items():

@@ -1,6 +1,5 @@
 """`manage.py evaluate`: evaluations, comparisons and gates of a running server, for CI."""
 
-import os
 import signal
 import sys
 import traceback
@@ -9,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
+from django.conf import settings
 from django.core.management.base import BaseCommand, CommandParser
 
 from apps.evaluations.ci import running
@@ -21,9 +21,7 @@ if TYPE_CHECKING:
     from rich.console import Console
 
 Json = Any
-DEFAULT_URL = "http://localhost:8080"
 DEFAULT_FILE = Path("evaluation.yaml")
-KEY = "EVERQUANT_API_KEY"
 LOG_WIDTH = 140
 
 
@@ -72,7 +70,7 @@ class Command(BaseCommand):
         for one in (compare, gate):
             one.add_argument("--against", type=UUID, metavar="EVALUATION", help="take the baseline from this one")
         for one in (run, compare, gate):
-            one.add_argument("--url", default=os.environ.get("EVERQUANT_URL", DEFAULT_URL), help="where the server is")
+            one.add_argument("--url", default=settings.EVERQUANT_URL, help="where the server is")
             one.add_argument("--json", type=Path, metavar="FILE", help="write everything there")
             one.add_argument("--junit", type=Path, metavar="FILE", help="write a report for CI there")
 
@@ -81,9 +79,9 @@ class Command(BaseCommand):
 
         from apps.evaluations.ci.showing import show_outcome  # noqa: PLC0415 (as above)
 
-        api_key = os.environ.get(KEY, "")
+        api_key = settings.EVERQUANT_API_KEY
         if not api_key:
-            raise UsageFailure(f"{KEY} is not set.")
+            raise UsageFailure("EVERQUANT_API_KEY is not set.")
         client, console = Client(options["url"], api_key), Console()
         if not console.is_terminal:
             console.width = LOG_WIDTH
