@@ -2,6 +2,7 @@
 
 from typing import Any
 
+from drf_spectacular.extensions import OpenApiSerializerExtension
 from drf_spectacular.utils import extend_schema_field
 from rest_framework import serializers
 
@@ -74,6 +75,17 @@ class PromotionPolicyInputSerializer(PromotionPolicyChangeSerializer):
         if ("prompt" in attrs) == ("workflow" in attrs):
             raise serializers.ValidationError({"prompt": ["Give a prompt or a workflow."]})
         return attrs
+
+
+class PromotionPolicyInputExtension(OpenApiSerializerExtension):
+    """What the fields alone cannot say: there is one target."""
+
+    target_class = PromotionPolicyInputSerializer
+
+    def map_serializer(self, auto_schema: Any, direction: Any) -> Any:
+        schema = auto_schema._map_serializer(self.target, direction, bypass_extensions=True)
+        schema["oneOf"] = [{"required": ["prompt"]}, {"required": ["workflow"]}]
+        return schema
 
 
 class PromotionPolicyEvaluatorSerializer(serializers.Serializer):
