@@ -16,7 +16,8 @@ import sys
 import threading
 import time
 import uuid
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from pathlib import Path
 from typing import Any
 
 import psycopg
@@ -100,6 +101,21 @@ def peak(*groups: int) -> Any:
         thread.join()
 
 
+def cpu_s(pid: int) -> float:
+    """Seconds of CPU that the process and its children have had so far, those that have ended included."""
+    ticks = 0
+    for entry in Path("/proc").glob("[0-9]*/stat"):
+        with suppress(OSError):
+            fields = entry.read_text().rpartition(")")[2].split()
+            if pid in (int(entry.parent.name), int(fields[1])):
+                ticks += sum(map(int, fields[11:15]))
+    return ticks / os.sysconf("SC_CLK_TCK")
+
+
+def postmaster(stack: Stack) -> int:
+    return int((Path(stack.environment["EVERQUANT_DATA_DIR"]) / "postgres" / "postmaster.pid").read_text().split()[0])
+
+
 def plain_copy(url: str, given: list[tuple[str, str, str, str]]) -> float:
     """Seconds, with the same JSON and hashes made of the rows."""
     dataset_id = uuid.uuid4()
@@ -123,14 +139,16 @@ def imports(count: int) -> None:
         token = stack.log_in()
         body = {"name": "Bench", "input_schema": SCHEMA, "expected_schema": {"type": "string"}}
         dataset_id = stack.call("POST", "/datasets", body, token)["id"]
+        database = postmaster(stack)
         with peak(child.pid, stack.group) as most:
-            begun = time.perf_counter()
+            begun, before = time.perf_counter(), [cpu_s(pid) for pid in (stack.group, child.pid, database)]
             found = upload(stack, token, dataset_id, content)
             sent_s = time.perf_counter() - begun
             while not found["finished_at"]:
                 time.sleep(0.1)
                 found = stack.call("GET", f"/datasets/{dataset_id}/imports/{found['id']}", token=token)
             took_s = time.perf_counter() - begun
+            spent = [cpu_s(pid) - b for pid, b in zip((stack.group, child.pid, database), before, strict=True)]
         if found["item_count"] != count:
             raise RuntimeError(f"{found}")
         with peak(stack.group) as most_of_export:
@@ -140,6 +158,8 @@ def imports(count: int) -> None:
         if lines != count:
             raise RuntimeError(f"{lines} lines of {count}")
         copy_s = plain_copy(database_url(stack), given)
+    web_s, worker_s, database_s = spent
+    print(f"     CPU: {web_s:.1f} s of web, {worker_s:.1f} s of the worker, {database_s:.1f} s of PostgreSQL")
     print(f"     {len(content) / 2**20:.0f} MiB sent in {sent_s:.1f} s; a plain COPY takes {copy_s:.2f} s")
     show(f"import of {count:,} rows, from the request to the version", took_s, "s", goal=30, at_most=True)
     show("… rows per second", count / took_s, "/s", goal=count / 30)
@@ -151,7 +171,6 @@ def imports(count: int) -> None:
 
 
 def database_url(stack: Stack) -> str:
-
     asked = "from django.conf import settings; print(settings.EMBEDDED.database_url)"
     command = [sys.executable, "manage.py", "shell", "--no-imports", "-c", asked]
     environment = {**os.environ, **stack.environment}

@@ -1,8 +1,12 @@
 """Datasets over HTTP: versions that never change, items that come, change and go."""
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from jsonschema import Draft202012Validator
 
 from apps.evaluations.models import Dataset, DatasetItem, DatasetVersion
+from apps.prompts.rendering.schema import Checker
 from apps.users.models import AuditEntry
 from tests.evaluations.conftest import DATASETS
 
@@ -280,3 +284,38 @@ def test_items_of_another_dataset_or_organization_are_unknown(add, items, create
         )
         assert answer.status_code == 404
     assert len(items()) == 1
+
+
+PARTS = {
+    "$defs": {
+        "name": {"type": "string", "maxLength": 3},
+        "any": {"anyOf": [{"$ref": "#/$defs/name"}, {"type": "null"}]},
+    },
+    "type": "object",
+    "properties": {
+        "a": {"$ref": "#/$defs/name"},
+        "b": {"type": "array", "prefixItems": [{"const": 1}], "items": {"$ref": "#/$defs/any"}},
+        "c": {"$schema": "https://json-schema.org/draft/2020-12/schema", "not": {"type": "string"}},
+        "d": False,
+    },
+    "if": {"required": ["a"]},
+    "then": {"required": ["b"]},
+    "additionalProperties": {"oneOf": [{"minimum": 5, "type": "integer"}, {"maximum": 7, "type": "integer"}]},
+}  # fmt: skip
+_SAID = st.sampled_from(["abc", "long", 1, 6, None, [1, "abc"], [2, "long", None], {}])
+
+
+@given(values=st.lists(st.dictionaries(st.sampled_from("abcde"), _SAID, max_size=4) | _SAID, min_size=2, max_size=6))
+def test_a_checker_of_many_values_says_of_each_what_the_library_says(values):
+    checker, stock = Checker(PARTS), Draft202012Validator(PARTS)
+    for value in values:
+        assert bool(checker.problems(value, "at")) is not stock.is_valid(value)
+        assert checker.problems(value, "at") == Checker(PARTS).problems(value, "at")
+
+
+def test_what_a_checker_does_is_counted_anew_for_each_value():
+    checker = Checker({"items": {"enum": ["x" * 60_000, 1]}})  # each one is priced as 1,200 checks of 300,000
+    for _ in range(3):
+        assert not checker.problems([1] * 200, "input")
+    assert list(checker.problems([1] * 300, "input")) == ["input"]
+    assert not checker.problems([1], "input")

@@ -11,7 +11,7 @@ import orjson
 from rest_framework.exceptions import ValidationError
 
 from apps.evaluations.models import SPLIT_LENGTH
-from apps.prompts.rendering.schema import value_problems
+from apps.prompts.rendering.schema import Checker
 from apps.prompts.rendering.values import find_problem
 from apps.workflows.evaluating import ABSENT
 from everquant.api.envelope import dumps
@@ -92,20 +92,21 @@ class ItemChecker:
     """Holds items against the schemas of a dataset, for so many seconds in all (None: without an end)."""
 
     def __init__(self, input_schema: Json, expected_schema: Json, *, seconds: float | None = None) -> None:
-        self._schemas = {"input": input_schema, "expected": expected_schema}
+        schemas = {"input": input_schema, "expected": expected_schema}
+        self._checkers = {name: Checker(schema) for name, schema in schemas.items() if schema is not None}
         self._ends_at = None if seconds is None else time.monotonic() + seconds
 
     @property
     def checks_anything(self) -> bool:
-        return any(schema is not None for schema in self._schemas.values())
+        return bool(self._checkers)
 
     def problems(self, item: Any) -> list[Problem]:
         """Of a NewItem. What is not expected fits every schema. Raises BadRequest when the time is over."""
         if self._ends_at is not None and time.monotonic() > self._ends_at:
             raise BadRequest("These are too many items to be checked at once against schemas that cost this much.")
         found: list[Problem] = []
-        for name, schema in self._schemas.items():
+        for name, checker in self._checkers.items():
             value = getattr(item, name)
-            if schema is not None and value is not ABSENT:
-                found += value_problems(schema, value, name).items()
+            if value is not ABSENT:
+                found += checker.problems(value, name).items()
         return found

@@ -16,16 +16,22 @@ class TooManyChecks(Exception):
     pass
 
 
+Parts = dict[int, Any]
+"""The validators of a schema's parts, by the identity of the part."""
+
+
 class _Spent(threading.local):
     checks = 0
+    parts: Parts | None = None
 
 
 _spent = _Spent()
 
 
-def begin() -> None:
-    """Counts anew, for one value; in this thread."""
-    _spent.checks = 0
+def begin(parts: Parts | None = None) -> None:
+    """Counts anew, for one value; in this thread. With `parts`, of a schema that outlives them and names no `$id`,
+    what was prepared for one value is there for the next."""
+    _spent.checks, _spent.parts = 0, parts
 
 
 def bounded(keywords: Mapping[str, Any] | None = None) -> Any:
@@ -40,8 +46,14 @@ def bounded(keywords: Mapping[str, Any] | None = None) -> Any:
 
 def _evolve(validator: Any, **changes: Any) -> Any:
     """Of the same class: the library's own takes the stock one wherever a part of the schema has a `$schema`."""
+    parts, key = _spent.parts, id(changes.get("schema", validator.schema))
+    if parts is not None and key in parts:
+        return parts[key]
     fields = ((field.name, field.alias) for field in type(validator).__attrs_attrs__ if field.init)
-    return type(validator)(**{alias: getattr(validator, name) for name, alias in fields} | changes)
+    made = type(validator)(**{alias: getattr(validator, name) for name, alias in fields} | changes)
+    if parts is not None:
+        parts[key] = made
+    return made
 
 
 def _spend(checks: int) -> None:
