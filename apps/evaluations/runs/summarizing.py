@@ -166,7 +166,7 @@ def _figures(row: tuple[Any, ...] | None) -> Json:
 
 
 def _interval(interval: Any) -> Json | None:
-    if interval is None or not interval.is_known:
+    if interval is None or not interval.is_known or interval.is_degenerate:
         return None
     return {"low": interval.low, "high": interval.high, "confidence": CONFIDENCE, "method": interval.method}
 
