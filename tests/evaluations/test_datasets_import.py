@@ -3,6 +3,7 @@
 import orjson
 import pytest
 from django.core.files.uploadedfile import SimpleUploadedFile
+from django.db import connection
 from django.utils import timezone
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
@@ -355,6 +356,25 @@ def test_a_worker_that_goes_on_reads_no_row_twice(upload, large, editor, dataset
     assert list(DatasetItem.objects.order_by("position").values_list("input", flat=True)[:2]) == [
         "question 0", "question 1",
     ]  # fmt: skip
+
+
+def test_an_import_whose_job_has_failed_for_good_gets_another(upload, large, run_jobs):
+    queued = upload(large, status=202)
+    driver.drive(driver.take(queued["id"]), until=0)
+    driver.take(queued["id"])
+    jobs = ProcrastinateJob.objects.filter(task_name=services.TASK)
+    assert services.call_missing_jobs() == 0
+    with connection.cursor() as cursor:
+        cursor.execute("UPDATE procrastinate_jobs SET status = 'doing' WHERE task_name = %s", [services.TASK])
+        assert services.call_missing_jobs() == 0
+        cursor.execute("UPDATE procrastinate_jobs SET status = 'failed' WHERE task_name = %s", [services.TASK])
+    assert services.call_missing_jobs() == 1
+    assert services.call_missing_jobs() == 0
+    assert jobs.filter(status="todo").count() == 1
+    run_jobs()
+    assert DatasetImport.objects.get().status == ImportStatus.SUCCEEDED
+    assert DatasetItem.objects.count() == 3000
+    assert services.call_missing_jobs() == 0
 
 
 def test_a_cancelled_import_writes_nothing_more_and_can_be_resumed(upload, large, editor, dataset, run_jobs):

@@ -14,6 +14,12 @@ def import_file(*, import_id: str) -> None:
     services.work_at(import_id)
 
 
+@app.periodic(cron="* * * * *")
+@app.task(queueing_lock="datasets.call_missing", pass_context=False)
+def call_missing(timestamp: int) -> None:
+    services.call_missing_jobs()
+
+
 @app.periodic(cron="17 * * * *")
 @app.task(queueing_lock="datasets.drop_old_files", pass_context=False)
 def drop_old_files(timestamp: int) -> None:

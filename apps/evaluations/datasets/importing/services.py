@@ -93,6 +93,24 @@ def enqueue(queued: DatasetImport) -> None:
     app.configure_task(TASK, queue=QUEUE, lock=lock).defer(import_id=str(queued.pk))
 
 
+_WITHOUT_JOB = """
+SELECT id, organization_id FROM evaluations_datasetimport found WHERE finished_at IS NULL AND NOT EXISTS (
+    SELECT FROM procrastinate_jobs WHERE task_name = %s AND status IN ('todo', 'doing')
+    AND args->>'import_id' = found.id::text)
+"""
+
+
+def call_missing_jobs() -> int:
+    """Jobs for imports that have not ended and that none comes for, such as after its last retry; how many.
+
+    The job of a killed worker still counts as under way, and is queued again by itself.
+    """
+    missing = list(DatasetImport.objects.raw(_WITHOUT_JOB, [TASK]))
+    for found in missing:
+        enqueue(found)
+    return len(missing)
+
+
 def work_at(import_id: str) -> None:
     """What the job does."""
     taken = driver.take(import_id)
