@@ -6,13 +6,14 @@ import traceback
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from tests.faults import clients, evaluations, money, processes, providers, workflows
+from tests.faults import clients, datasets, evaluations, money, processes, providers, workflows
 from tests.faults.invariants import CHECKS, LAST_CHECKS, violations
 from tests.faults.registry import FAULTS, Fault
 from tests.faults.stack import Stack, running_stack
 
 REQUEUED_WITHIN_S = 130
-_MODULES = (providers, clients, money, processes, workflows, evaluations)  # importing them registers their faults
+# Importing them registers their faults.
+_MODULES = (providers, clients, money, processes, workflows, evaluations, datasets)
 
 
 @dataclass(frozen=True)

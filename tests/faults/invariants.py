@@ -116,6 +116,9 @@ CHECKS = {
     "no evaluation is overspent": (
         "SELECT id FROM evaluations_evaluation WHERE cost_usd + evaluator_cost_usd > budget_usd"
     ),
+    "imports have ended, and nothing is left of their files": (
+        "SELECT id, status FROM evaluations_datasetimport WHERE finished_at IS NULL OR has_file"
+    ),
     "no job has failed": "SELECT id, task_name FROM procrastinate_jobs WHERE status = 'failed'",
     "no job is held by a dead worker for long": f"{_HELD} AND {_BEGUN} < now() - interval '180 s'",
 }
