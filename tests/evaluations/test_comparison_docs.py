@@ -14,7 +14,7 @@ from django.db import connection
 
 from apps.evaluations.comparing.rules import SHAPES
 from apps.evaluations.models import Evaluation, GateResult
-from apps.evaluations.statistics.binary import wilson_interval
+from apps.evaluations.statistics.binary import exact_interval
 from apps.evaluations.statistics.intervals import one_sided
 
 TEXT = (Path(__file__).parents[2] / "docs" / "comparison.md").read_text()
@@ -78,7 +78,7 @@ def test_every_rule_is_there_with_its_fields():
 
 def test_how_many_items_show_a_share():
     def bound(n):
-        return wilson_interval(n, n, one_sided(0.95)).low
+        return exact_interval(n, n, one_sided(0.95)).low
 
     least = next(n for n in range(1, 200) if bound(n) >= 0.95)
     assert f"needs {least} of {least} items" in TEXT

@@ -89,6 +89,24 @@ def test_a_bound_is_the_end_of_a_one_sided_interval(editor, finished):
     }  # fmt: skip
 
 
+@pytest.mark.parametrize(
+    ("rule", "enough"),
+    [
+        (NO_WORSE, 149),
+        ({**NO_WORSE, "margin_type": "relative"}, 149),
+        ({"type": "absolute", "metric": "quality", "min": 0.98}, 149),
+    ],
+)
+@pytest.mark.parametrize("kind", ["exact_match", "contains"])
+def test_that_nothing_varied_says_no_more_than_its_items(editor, finished, kind, rule, enough):
+    """A bootstrap of what is all the same has no width, yet 20 items all right show no .98, also not as numbers."""
+    config = {"texts": ["a"]} if kind == "contains" else None
+    sure = bool if kind == "exact_match" else float
+    for n, verdict in ((20, "inconclusive"), (enough - 1, "inconclusive"), (enough, "pass")):
+        found = ruling(editor.client, finished([[[sure(1)], [sure(1)]]] * n, kind=kind, config=config), rule)
+        assert found["verdict"] == verdict, (n, found)
+
+
 def set_cases(evaluation, subject, **values):
     EvaluationCase.objects.filter(evaluation=evaluation, subject=subject).update(**values)
 

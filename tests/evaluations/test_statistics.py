@@ -378,3 +378,19 @@ def test_krippendorff_of_two_observers():
 def test_bounds():
     assert one_sided(0.95) == pytest.approx(0.9)
     assert isnan(UNKNOWN.low)
+
+
+@pytest.mark.parametrize("successes", [0, 3, 29, 30])
+def test_the_exact_interval_is_that_of_scipy(successes):
+    wanted = stats.binomtest(successes, 30).proportion_ci(0.9, method="exact")
+    found = binary.exact_interval(successes, 30, 0.9)
+    assert (found.low, found.high) == (pytest.approx(wanted.low), pytest.approx(wanted.high))
+
+
+def test_the_rule_of_three():
+    """Hanley and Lippman-Hand (1983): nothing bad among 100 still allows 3 in 100."""
+    found = binary.unvaried_interval(0.0, 100, 0.0, 1.0, one_sided(0.95))
+    assert (found.low, found.high, found.is_degenerate) == (0, pytest.approx(1 - 0.05**0.01), True)
+    assert found.high == pytest.approx(0.03, abs=0.0005)
+    scaled = binary.unvaried_interval(4.0, 100, 1.0, 5.0, one_sided(0.95))
+    assert (scaled.low, scaled.high) == (pytest.approx(4 - 3 * found.high), pytest.approx(4 + found.high))

@@ -88,6 +88,15 @@ def test_wilsons_interval_covers(share):
     assert 0.92 <= covered <= 0.99
 
 
+@pytest.mark.parametrize("limit", [0.8, 0.9, 0.95, 0.98])
+def test_an_exact_bound_never_errs_too_often(limit):
+    """One-sided at .95, of a share that is just its limit: .05 at most, where Wilson's bound goes up to .07."""
+    for n in (20, 25, 52, 59, 134):
+        lows = [binary.exact_interval(successes, n, one_sided(0.95)).low for successes in range(n + 1)]
+        wrong = stats.binom.pmf(np.arange(n + 1), n, limit)[np.array(lows) >= limit].sum()
+        assert wrong <= 0.05 + 1e-9, (n, wrong)
+
+
 def _normal(rng, shape):
     return rng.normal(size=shape)
 

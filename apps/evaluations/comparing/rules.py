@@ -27,7 +27,7 @@ _STATISTICAL: dict[str, Json] = {
         "minimum": 0.5,
         "maximum": 0.9999,
         "default": CONFIDENCE,
-        "description": "Of each bound: a rule that is not met passes with a chance of at most 1 - confidence.",
+        "description": "Of each bound: a rule that is not met passes with a chance of about 1 - confidence.",
     },
     "max_missing": {
         **_SHARE,

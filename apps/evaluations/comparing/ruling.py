@@ -10,7 +10,7 @@ from apps.evaluations.comparing.columns import Subject
 from apps.evaluations.comparing.metrics import Metric
 from apps.evaluations.comparing.pairing import Pairs, Side, pairs_of, side_of
 from apps.evaluations.comparing.rules import Rule
-from apps.evaluations.comparing.testing import difference_interval, level_interval
+from apps.evaluations.comparing.testing import contrast_interval, difference_interval, level_interval
 from apps.evaluations.models import Verdict
 from apps.evaluations.statistics import means
 from apps.evaluations.statistics.intervals import UNKNOWN, Interval, one_sided
@@ -139,8 +139,9 @@ def _gain(rule: Rule, metric: Metric, pairs: Pairs) -> tuple[float | None, Inter
     margin = rule["margin"] if rule["type"] == "better_than" else -rule["margin"]
     confidence = one_sided(rule["confidence"])
     if rule["margin_type"] == "relative":
-        contrast = sign * pairs.after - (sign + margin) * pairs.before
-        return float(contrast.mean()), means.mean_intervals(contrast[:, None], confidence)[0], 0.0
+        weights = (sign, -(sign + margin))
+        contrast = weights[0] * pairs.after + weights[1] * pairs.before
+        return float(contrast.mean()), contrast_interval(metric, pairs, weights, confidence), 0.0
     interval = difference_interval(metric, pairs, confidence)
     return sign * float(pairs.differences.mean()), _signed(interval, sign), margin
 

@@ -11,7 +11,7 @@ from everquant.api.errors import BadRequest
 from everquant.api.serializers import ScopedField, StrictSerializer
 
 SUBJECT_NAME = {"type": "string", "minLength": 1, "maxLength": NAME_LENGTH, "pattern": r"^[^\u0000]+$"}
-INTERVAL_METHODS = ["wilson_score", "tango_score", "bca_bootstrap", "student"]
+INTERVAL_METHODS = ["clopper_pearson", "tango_score", "bca_bootstrap", "student"]
 TESTS = ["mcnemar_exact", "permutation_exact", "permutation_monte_carlo", "permutation_normal"]
 VERDICTS = ["better", "worse", "different", "no_difference_shown"]
 RULING_CODES = [

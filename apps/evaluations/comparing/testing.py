@@ -51,7 +51,7 @@ def test_all(wanted: Sequence[tuple[Metric, Pairs]], confidence: float) -> list[
         intervals = means.mean_intervals(columns, confidence)
         for place, test, interval, column in zip(places, tests, intervals, columns.T, strict=True):
             metric = wanted[place][0]
-            found[place] = _test_numbers(column, test, _at_the_ends(metric, column, interval, confidence), confidence)
+            found[place] = _test_numbers(column, test, _unvaried(metric, column, interval, confidence), confidence)
     return found
 
 
@@ -91,31 +91,45 @@ def _test_numbers(column: Floats, test: means.PermutationTest, interval: Interva
     )
 
 
-def _at_the_ends(metric: Metric, column: Floats, interval: Interval, confidence: float) -> Interval:
-    """Rates that all differ by the same -1, 0 or 1 say nothing of their spread to a bootstrap, yet to Tango's score:
-    it takes each item for one answer, and several vary less."""
-    if metric.type != "boolean" or not interval.is_degenerate or column[0] not in {-1.0, 0.0, 1.0}:
+def _unvaried(metric: Metric, column: Floats, interval: Interval, confidence: float) -> Interval:
+    """Differences that are all the same say nothing of their spread to a bootstrap, yet their limits do."""
+    if metric.limits is None or not interval.is_degenerate:
         return interval
-    n = len(column)
-    gained, lost = (n if column[0] == 1 else 0), (n if column[0] == -1 else 0)
-    return binary.paired_difference_interval(gained=gained, lost=lost, n=n, confidence=confidence)
+    most = metric.limits[1] - metric.limits[0]
+    return binary.unvaried_interval(float(column.mean()), len(column), -most, most, confidence)
 
 
 def difference_interval(metric: Metric, pairs: Pairs, confidence: float) -> Interval:
-    """Of the mean difference alone."""
+    """Of the mean difference alone. Where no answer changed, Tango's bounds would err more often than they say."""
     if pairs.n == 0:
         return UNKNOWN
     if is_yes_or_no(metric, pairs):
         gained, lost = count_changes(pairs)
+        if gained == lost == 0:
+            return binary.unvaried_interval(0.0, pairs.n, -1.0, 1.0, confidence)
         return binary.paired_difference_interval(gained=gained, lost=lost, n=pairs.n, confidence=confidence)
     column = pairs.differences
-    return _at_the_ends(metric, column, means.mean_intervals(column[:, None], confidence)[0], confidence)
+    return _unvaried(metric, column, means.mean_intervals(column[:, None], confidence)[0], confidence)
+
+
+def contrast_interval(metric: Metric, pairs: Pairs, weights: tuple[float, float], confidence: float) -> Interval:
+    """Of the mean of the candidate's value times one weight and the baseline's times the other."""
+    column = weights[0] * pairs.after + weights[1] * pairs.before
+    interval = means.mean_intervals(column[:, None], confidence)[0]
+    if metric.limits is None or not interval.is_degenerate:
+        return interval
+    ends = [sorted(weight * limit for limit in metric.limits) for weight in weights]
+    least, greatest = (sum(end[place] for end in ends) for place in (0, 1))
+    return binary.unvaried_interval(float(column.mean()), pairs.n, least, greatest, confidence)
 
 
 def level_interval(metric: Metric, values: Floats, *, is_single: bool, confidence: float) -> Interval:
-    """Of the mean of one subject: Wilson's for yes and no, and for rates that are all 0 or all 1."""
+    """Of the mean of one subject: exact for yes and no, and where all values are the same within known limits."""
     if len(values) == 0:
         return UNKNOWN
-    if metric.type == "boolean" and (is_single or values.min() == values.max() in {0.0, 1.0}):
-        return binary.wilson_interval(int(values.sum()), len(values), confidence)
-    return means.mean_intervals(values[:, None], confidence)[0]
+    if metric.type == "boolean" and is_single:
+        return binary.exact_interval(int(values.sum()), len(values), confidence)
+    interval = means.mean_intervals(values[:, None], confidence)[0]
+    if metric.limits is None or not interval.is_degenerate:
+        return interval
+    return binary.unvaried_interval(float(values.mean()), len(values), *metric.limits, confidence)

@@ -1,7 +1,7 @@
 """Agreement between raters beyond what chance gives."""
 
 from collections import Counter
-from collections.abc import Hashable, Sequence
+from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -68,7 +68,8 @@ def cohen_kappa(
         chance = float(_disagreements(len(categories), weights).ravel() @ expected.ravel()) / n**2
         observed = wilson_interval(n, n, confidence)
         return KappaResult(1.0, max(-1.0, 1 - (1 - observed.low) / chance), 1.0, n, table)
-    found = cohens_kappa(counts, wt=weights)
+    with np.errstate(invalid="ignore"):  # a rater who is always the same has a variance of 0, which may round below it
+        found = cohens_kappa(counts, wt=weights)
     half = normal_quantile((1 + confidence) / 2) * float(np.sqrt(max(0.0, found.var_kappa)))
     kappa = float(found.kappa)
     return KappaResult(kappa, max(-1.0, kappa - half), min(1.0, kappa + half), n, table)
@@ -125,7 +126,8 @@ def krippendorff_alpha(
     """
     import numpy as np  # noqa: PLC0415 (only where it is used)
 
-    rated = [[_number(value, categories) for value in unit if value is not None] for unit in units]
+    number = _numbering(categories)
+    rated = [[number(value) for value in unit if value is not None] for unit in units]
     rated = [unit for unit in rated if len(unit) > 1]
     sizes = np.array([len(unit) for unit in rated], dtype=float)
     n_units, n_ratings = len(rated), int(sizes.sum())
@@ -145,24 +147,34 @@ def krippendorff_alpha(
 
 
 def _resampled(within: Any, sizes: Any) -> Any:
-    """The observed disagreement of each resample of the units; a few million draws in memory at a time."""
+    """The observed disagreement of each resample of the units; a few million draws in memory at a time.
+
+    Units that are the same are drawn together: how often, is multinomial.
+    """
     import numpy as np  # noqa: PLC0415 (only where it is used)
 
     drawing, n_units = np.random.default_rng(SEED), len(sizes)
-    at_once = max(1, MOST_DRAWN // n_units)
+    units, counts = np.unique(np.stack([within, sizes]), axis=1, return_counts=True)
+    at_once = max(1, MOST_DRAWN // len(counts))
     found = []
     for start in range(0, BOOTSTRAP_RESAMPLES, at_once):
-        drawn = drawing.integers(n_units, size=(min(at_once, BOOTSTRAP_RESAMPLES - start), n_units))
-        found.append(within[drawn].sum(axis=1) / sizes[drawn].sum(axis=1))
+        drawn = drawing.multinomial(n_units, counts / n_units, size=min(at_once, BOOTSTRAP_RESAMPLES - start))
+        found.append((drawn @ units[0]) / (drawn @ units[1]))
     return np.concatenate(found)
 
 
-def _number(value: Any, categories: Sequence[Hashable] | None) -> float:
+def _numbering(categories: Sequence[Hashable] | None) -> Callable[[Any], float]:
+    """What is calculated with in the place of a rating."""
     if categories is None:
-        return float(value)
-    if value not in categories:
-        raise ValueError(f"Not a category: {value}")
-    return float(list(categories).index(value))
+        return float
+    places = {category: float(place) for place, category in enumerate(categories)}
+
+    def number(value: Any) -> float:
+        if value not in places:
+            raise ValueError(f"Not a category: {value}")
+        return places[value]
+
+    return number
 
 
 def _mid_ranks(values: Any) -> Any:

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from math import asin, sqrt
 
 from apps.evaluations.statistics.intervals import UNKNOWN, Interval
+from apps.evaluations.statistics.roots import root_between
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,6 +54,29 @@ def _exact_share(gained: int, lost: int, confidence: float) -> tuple[float, floa
     return low, high
 
 
+def exact_interval(successes: int, n: int, confidence: float = 0.95) -> Interval:
+    """Clopper and Pearson's interval of one proportion (1934): each end errs at most as often as it says.
+
+    Wilson's is nearer to that on average, and errs more often than it says near 0 and 1.
+    """
+    if n == 0:
+        return UNKNOWN
+    return Interval(*_exact_share(successes, n - successes, confidence), "clopper_pearson")
+
+
+def unvaried_interval(value: float, n: int, least: float, greatest: float, confidence: float = 0.95) -> Interval:
+    """Of the mean of what is known to lie between two limits, where all n values were this one.
+
+    By Clopper and Pearson at most a share q of all values is another one, each of which is at a limit at worst: the
+    rule of three (Hanley and Lippman-Hand 1983), exact. UNKNOWN without a value.
+    """
+    if n == 0:
+        return UNKNOWN
+    other = 1 - exact_interval(n, n, confidence).low
+    low, high = value - other * max(0.0, value - least), value + other * max(0.0, greatest - value)
+    return Interval(low, high, "clopper_pearson", is_degenerate=True)
+
+
 def _odds(share: float) -> float:
     return share / (1 - share) if share < 1 else float("inf")
 
@@ -62,8 +86,6 @@ def paired_difference_interval(*, gained: int, lost: int, n: int, confidence: fl
 
     It says something also where no pair changed, where Wald's has no width.
     """
-    from scipy.optimize import brentq  # type: ignore[import-untyped]  # noqa: PLC0415 (half a second to import)
-
     if n == 0:
         return UNKNOWN
     z, difference = normal_quantile((1 + confidence) / 2), (gained - lost) / n
@@ -71,8 +93,8 @@ def paired_difference_interval(*, gained: int, lost: int, n: int, confidence: fl
     def above(delta: float, bound: float) -> float:
         return _tango_score(gained, lost, n, delta) - bound
 
-    low = -1.0 if lost == n else float(brentq(above, -1 + 1e-12, difference, args=(z,)))
-    high = 1.0 if gained == n else float(brentq(above, difference, 1 - 1e-12, args=(-z,)))
+    low = -1.0 if lost == n else root_between(-1 + 1e-12, difference, lambda delta: above(delta, z))
+    high = 1.0 if gained == n else root_between(difference, 1 - 1e-12, lambda delta: above(delta, -z))
     return Interval(low, high, "tango_score")
 
 
@@ -110,8 +132,6 @@ def detectable_difference(discordance: float, n: int, alpha: float = 0.05, power
     than was observed brings its own. Sample size of Connor (Biometrics 43, 1987), solved for the difference. None where
     even a difference of 1 is not shown.
     """
-    from scipy.optimize import brentq  # noqa: PLC0415 (half a second to import)
-
     z_alpha, z_power = normal_quantile(1 - alpha / 2), normal_quantile(power)
 
     def needed(difference: float) -> float:
@@ -120,7 +140,7 @@ def detectable_difference(discordance: float, n: int, alpha: float = 0.05, power
 
     if n == 0 or needed(1.0) > 0:
         return None
-    return float(brentq(needed, 1e-9, 1.0))
+    return root_between(1e-9, 1.0, needed)
 
 
 def normal_quantile(share: float) -> float:

@@ -5,9 +5,11 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True)
 class Interval:
-    """`method` is wilson_score, tango_score, bca_bootstrap or student; none where nothing can be said (see UNKNOWN).
+    """`method` is wilson_score, clopper_pearson, tango_score, bca_bootstrap or student; none where nothing can be said
+    (see UNKNOWN).
 
-    `is_degenerate`: all values were the same, so that nothing was seen of how they vary, and both ends are that value.
+    `is_degenerate`: all values were the same, so that nothing was seen of how they vary. Both ends are that value, but
+    where the limits of the values are known.
     """
 
     low: float

@@ -9,10 +9,10 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.optimize import brentq  # type: ignore[import-untyped]
 from scipy.special import gammaln, nctdtr, ndtr, ndtri, stdtrit  # type: ignore[import-untyped]
 
 from apps.evaluations.statistics.intervals import UNKNOWN, Interval
+from apps.evaluations.statistics.roots import root_between
 
 Floats = NDArray[np.float64]
 
@@ -216,4 +216,4 @@ def detectable_mean(deviation: float, n: int, alpha: float = 0.05, power: float 
         tails = np.nan_to_num(nctdtr(n - 1, shift, np.array([critical, -critical])))
         return power - 1 + float(tails[0] - tails[1])
 
-    return float(brentq(lacking, 0.0, 3 * (critical + 2) / n**0.5)) * deviation
+    return root_between(0.0, 3 * (critical + 2) / n**0.5, lacking) * deviation

@@ -1,0 +1,18 @@
+"""Where a function is 0. All of scipy.optimize takes a second to import, and a comparison needs no more than this."""
+
+from collections.abc import Callable
+
+
+def root_between(low: float, high: float, function: Callable[[float], float]) -> float:
+    """By bisection, to the last digit; `function` has different signs at the ends, or is 0 at one of them."""
+    at_low = function(low)
+    if at_low == 0:
+        return low
+    while True:
+        middle = (low + high) / 2
+        if not low < middle < high:
+            return middle
+        if (function(middle) > 0) == (at_low > 0):
+            low = middle
+        else:
+            high = middle
