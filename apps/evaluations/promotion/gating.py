@@ -6,6 +6,7 @@ from typing import Any
 
 from django.db import transaction
 
+from apps.evaluations.comparing.metrics import metrics_of as metrics_of_evaluation
 from apps.evaluations.models import Evaluation, EvaluationSubject, PromotionGate, PromotionPolicy
 from apps.evaluations.promotion.requirements import applicable_rules
 from apps.evaluations.promotion.targets import answers_as, current_version, metrics_of, version_of
@@ -74,6 +75,7 @@ def gate_version(
     current = current_version(locked)
     subjects = list(EvaluationSubject.objects.filter(evaluation=evaluation).order_by("position"))
     version = _gated_version(locked, subjects, current, version_number)
+    _require_own_pairs(evaluation, subjects, current if locked.compares else None)
     candidate = _position(subjects, version)
     baseline = _position(subjects, current) if locked.compares and current is not None else None
     rules = applicable_rules(locked, has_baseline=baseline is not None)
@@ -114,6 +116,14 @@ def _require_fitting(policy: PromotionPolicy, evaluation: Evaluation) -> None:
         details["evaluators"] = "Not just those of the policy, in their versions and under their names."
     if details:
         raise Conflict("The evaluation is not what the policy demands.", details=details)
+
+
+def _require_own_pairs(evaluation: Evaluation, subjects: Sequence[EvaluationSubject], current: Any) -> None:
+    """Scores of pairs are against the first subject: raises Conflict if that is not what the label points at."""
+    compares_two = any(metric.compares_two for metric in metrics_of_evaluation(evaluation).values())
+    if compares_two and not (current is not None and answers_as(subjects[0], current)):
+        said = "The first subject must be the version that the label points at: pairs are judged against it."
+        raise Conflict(said, details={"subjects": said})
 
 
 def _gated_version(

@@ -2,6 +2,7 @@
 
 import re
 import threading
+from copy import copy
 from pathlib import Path
 from uuid import uuid4
 
@@ -19,7 +20,8 @@ from apps.prompts.models import Prompt, PromptLabel
 from apps.prompts.promotion import PromotionRefused
 from apps.users.models import ApiKey, User
 from apps.workflows.models import Workflow
-from tests.evaluations.promotion.conftest import ACCURATE, NO_WORSE
+from tests.evaluations.conftest import finish
+from tests.evaluations.promotion.conftest import ACCURATE, ITEMS, NO_WORSE
 from tests.workflows.conftest import blocked_session, definition, template
 
 pytestmark = pytest.mark.django_db
@@ -274,6 +276,36 @@ def test_a_gate_takes_only_what_the_policy_demands(governed_prompt, change, fiel
     assert answer.status_code == 409, answer.content
     assert field in answer.json()["error"]["details"]
     assert not PromotionGate.objects.exists()
+
+
+def _bad_first(evaluation, subjects, metrics):
+    weak = copy(subjects[0])
+    weak.kind, weak.name, weak.position, weak.prompt_version_id = "inline", "weak", 0, None
+    for subject in subjects:
+        subject.position += 1
+    subjects.insert(0, weak)
+
+
+@pytest.mark.parametrize("baseline", ["label", "none"])
+def test_pairs_are_judged_against_what_the_label_points_at(governed_prompt, make_evaluator, make_model, baseline):
+    """Whoever puts something weak first would win against that."""
+    judge = make_evaluator("pairwise_judge", {"model_id": str(make_model().id), "rubric": "Which?"})
+    wins = {"evaluators": [{"evaluator": judge.evaluator.slug, "name": "wins"}], "baseline": baseline}
+    governed_prompt.guard(**wins, rules=[{"type": "max_missing", "metric": "wins", "max": 0.1}])
+    client, current = governed_prompt.author.client, governed_prompt.path.rsplit("/", 1)[1]
+    body = {
+        "dataset": governed_prompt.policy["dataset_slug"],
+        "subjects": [{"prompt": current, "version": number, "name": str(number)} for number in (1, 2)],
+        "evaluators": wins["evaluators"],
+    }
+    answer = client.post("/api/v1/evaluations", body)
+    assert answer.status_code == 201, answer.content
+    made = Evaluation.objects.get(id=answer.json()["data"]["id"])
+    weak = other_evaluation(Evaluation.objects.get(id=made.id), _bad_first)
+    finish(weak, [[["NO_BASELINE"], [1.0], [1.0]]] * ITEMS)
+    finish(made, [[["NO_BASELINE"], [1.0]]] * ITEMS)
+    assert list(governed_prompt.gate(weak, version=2).json()["error"]["details"]) == ["subjects"]
+    assert governed_prompt.gate(made).status_code == (200 if baseline == "label" else 409)
 
 
 def test_an_evaluation_with_another_model_opens_no_gate(governed_prompt, make_model):
