@@ -78,7 +78,7 @@ class Asking:
         their items, or why they cannot be asked for."""
         self.lacks_room = False
         room = self._evaluation.max_concurrency - len(self.running)
-        if not self.has_pending or room <= 0:
+        if not self.has_pending or room <= 0 or self._runs_unreserved():
             return []
         found = cases.pending(self._evaluation, self._after, min(room, MOST_AT_ONCE))
         self.has_pending = bool(found)
@@ -91,6 +91,10 @@ class Asking:
                 break
             self._after = row.case_id
         return come + answers.of_recorded(recorded)
+
+    def _runs_unreserved(self) -> bool:
+        """What was asked for before there was a budget may cost anything: it has to end first."""
+        return self._ledger.is_limited and any(started.reserved_usd is None for started in self.running.values())
 
     def note_started(self, started: Sequence[Started]) -> None:
         """That these are stored."""

@@ -1,7 +1,8 @@
 """Cases of an evaluation as rows: made once, read a few at a time, opened again and cancelled in chunks."""
 
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from decimal import Decimal
 from typing import Any
 from uuid import UUID
 
@@ -53,7 +54,7 @@ AND b.repeat = c.repeat AND b.subject = 0 AND c.subject > 0
 """
 _ANSWERED = """
 SELECT c.id, c.subject, c.output, c.latency_ms, c.cost_usd, i.input, i.expected, i.has_expected, i.metadata,
-    {other},
+    {other}, c.prepaid,
     ARRAY(SELECT metric FROM evaluations_evaluationscore s WHERE s.case_id = c.id)
 FROM evaluations_evaluationcase c JOIN evaluations_datasetitem i ON i.id = c.item_id {baseline}
 WHERE c.evaluation_id = %s AND c.status = 'answered' AND c.id <> ALL(%s) {condition} ORDER BY c.id LIMIT %s
@@ -122,7 +123,9 @@ class Item:
 
 @dataclass(frozen=True, slots=True)
 class Answered:
-    """A case with an answer and not all its scores. `other_output` is the baseline's, where it has one."""
+    """A case with an answer and not all its scores. `other_output` is the baseline's, where it has one; `prepaid` is
+    what metrics have cost in this round that have no score yet.
+    """
 
     case_id: int
     subject: int
@@ -133,6 +136,7 @@ class Answered:
     has_other: bool
     other_output: Any
     scored: frozenset[int]
+    prepaid: Mapping[int, Decimal] = field(default_factory=dict)
 
 
 def make(evaluation: Evaluation, subjects: int) -> bool:
@@ -175,10 +179,16 @@ def answered(evaluation: Evaluation, but: list[int], limit: int, *, with_baselin
     statement = _ANSWERED_WITH_BASELINE if with_baseline else _ANSWERED_ALONE
     return [
         Answered(
-            row[0], row[1], row[2], row[3], row[4], _item(row[5:9]), bool(row[9]), row[10], frozenset(row[11]),
+            row[0], row[1], row[2], row[3], row[4], _item(row[5:9]), bool(row[9]), row[10], frozenset(row[12]),
+            _prepaid(row[11], evaluation.round),
         )
         for row in _rows(statement, evaluation.id, but, limit)
     ]  # fmt: skip
+
+
+def _prepaid(stored: str | None, this_round: int) -> dict[int, Decimal]:
+    paid = ((key.split("/"), amount) for key, amount in orjson.loads(stored or "{}").items())
+    return {int(metric): Decimal(amount) for (when, metric), amount in paid if int(when) == this_round}
 
 
 def items(ids: list[UUID]) -> dict[UUID, Item]:

@@ -4,7 +4,7 @@ The rows of many cases are one statement each: JSON goes in, and the database ma
 """
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import dataclass, field, replace
 from decimal import Decimal
 from typing import Any
 from uuid import UUID
@@ -52,6 +52,10 @@ UPDATE evaluations_evaluationcase c SET status = 'running', execution_id = n.exe
 FROM json_to_recordset(%s::json) AS n(case_id bigint, execution_id uuid, workflow_run_id uuid, reserved_usd numeric)
 WHERE c.id = n.case_id
 """
+_PREPAID = """
+UPDATE evaluations_evaluationcase c SET prepaid = coalesce(c.prepaid, '{}') || n.prepaid
+FROM json_to_recordset(%s::json) AS n(case_id bigint, prepaid jsonb) WHERE c.id = n.case_id
+"""
 _SCORED = "UPDATE evaluations_evaluationcase SET status = 'succeeded', finished_at = %s WHERE id = ANY(%s)"
 _SCORES = """
 INSERT INTO evaluations_evaluationscore (evaluation_id, case_id, metric, value, passed, label, reason, details,
@@ -60,6 +64,15 @@ SELECT %s, n.* FROM json_to_recordset(%s::json) AS n(case_id bigint, metric smal
     passed boolean, label text, reason text, details json, error_code text, error_message text, cost_usd numeric,
     execution_ids uuid[])
 """
+_ANSWER_COLUMNS = (
+    "case_id", "status", "output", "error_code", "error_message", "latency_ms", "input_tokens", "output_tokens",
+    "cost_usd",
+)  # fmt: skip
+_STARTED_COLUMNS = ("case_id", "execution_id", "workflow_run_id", "reserved_usd")
+_SCORE_COLUMNS = (
+    "case_id", "metric", "value", "passed", "label", "reason", "details", "error_code", "error_message", "cost_usd",
+    "execution_ids",
+)  # fmt: skip
 
 
 class LeaseLost(Exception):
@@ -139,7 +152,9 @@ class RunWish:
 
 @dataclass(slots=True)
 class Changes:
-    """`scored` are the ids of cases that were ANSWERED before this turn and have all their scores now."""
+    """`scored` are the ids of cases that were ANSWERED before this turn and have all their scores now. `judged_usd` is
+    what evaluators have spent since the last turn, and `prepaid` by case what of it has led to no score yet.
+    """
 
     answers: list[Answer] = field(default_factory=list)
     scores: list[ScoreRow] = field(default_factory=list)
@@ -147,10 +162,12 @@ class Changes:
     started: list[Started] = field(default_factory=list)
     calls: list[CaseCall] = field(default_factory=list)
     runs: list[RunWish] = field(default_factory=list)
+    prepaid: dict[int, dict[str, str]] = field(default_factory=dict)
+    judged_usd: Decimal = Decimal(0)
 
     @property
     def has_any(self) -> bool:
-        return bool(self.answers or self.scores or self.scored or self.started or self.runs)
+        return bool(self.answers or self.scores or self.scored or self.started or self.runs or self.prepaid)
 
 
 def renew(evaluation: Evaluation) -> News:
@@ -197,13 +214,16 @@ def _statements(evaluation: Evaluation, changes: Changes, asker: Asker) -> list[
     now = timezone.now()
     statements: list[Statement] = [(_COUNT, _counts(evaluation, changes))]
     if changes.answers:
-        statements.append((_ANSWERS, [now, _rows([_columns(answer) for answer in changes.answers])]))
+        statements.append((_ANSWERS, [now, _rows(_ANSWER_COLUMNS, changes.answers)]))
     if changes.scores:
-        statements.append((_SCORES, [evaluation.id, _rows([asdict(row) for row in changes.scores])]))
+        statements.append((_SCORES, [evaluation.id, _rows(_SCORE_COLUMNS, changes.scores)]))
+    if changes.prepaid:
+        paid = [{"case_id": case_id, "prepaid": amounts} for case_id, amounts in changes.prepaid.items()]
+        statements.append((_PREPAID, [orjson.dumps(paid).decode()]))
     if changes.scored:
         statements.append((_SCORED, [now, changes.scored]))
     if changes.started:
-        statements.append((_STARTED, [_rows([asdict(started) for started in changes.started])]))
+        statements.append((_STARTED, [_rows(_STARTED_COLUMNS, changes.started)]))
     if changes.calls:
         statements += storing(changes.calls, asker)
     return statements
@@ -219,7 +239,7 @@ def _counts(evaluation: Evaluation, changes: Changes) -> list[Any]:
         scores=len(changes.scores) - errors,
         score_errors=errors,
         cost=sum((answer.charged_usd for answer in changes.answers), Decimal(0)),
-        evaluator_cost=sum((row.cost_usd or Decimal(0) for row in changes.scores), Decimal(0)),
+        evaluator_cost=changes.judged_usd,
     )
 
 
@@ -228,13 +248,9 @@ def _count_values(evaluation: Evaluation, **changes: int | Decimal) -> list[Any]
     return [*(changes.get(name, 0) for name in names), evaluation.id, evaluation.fence]
 
 
-def _columns(answer: Answer) -> dict[str, Any]:
-    columns = asdict(answer)
-    return {name: columns[name] for name in columns if name not in {"subject", "item_id", "charged_usd"}}
-
-
-def _rows(rows: Sequence[dict[str, Any]]) -> str:
-    return orjson.dumps(rows, default=str).decode()
+def _rows(columns: Sequence[str], rows: Sequence[Any]) -> str:
+    """Nothing is copied: outputs are large."""
+    return orjson.dumps([{name: getattr(row, name) for name in columns} for row in rows], default=str).decode()
 
 
 def _news(row: tuple[Any, ...] | None) -> News:

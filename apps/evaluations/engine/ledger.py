@@ -56,14 +56,21 @@ class Ledger:
             self._refused.discard(holder)
             return is_refused
 
-    def settle(self, holder: Hashable, cost_usd: Decimal) -> None:
-        """Release what the holder has reserved: this is what it has cost in all."""
+    def settle(self, holder: Hashable, cost_usd: Decimal) -> Decimal:
+        """Release what the holder has reserved: this is what it has cost in all. Gives what of it is new."""
         with self._lock:
             self._reserved.pop(holder, None)
-            self._spent += cost_usd - self._prepaid.pop(holder, Decimal(0))
+            new = cost_usd - self._prepaid.pop(holder, Decimal(0))
+            self._spent += new
+            return new
 
-    def prepay(self, holder: Hashable, cost_usd: Decimal) -> None:
+    def prepay(self, holder: Hashable, cost_usd: Decimal) -> Decimal:
         """As `settle`, of one that will come again and find its first calls made."""
-        self.settle(holder, cost_usd)
+        new = self.settle(holder, cost_usd)
+        self.note_prepaid(holder, cost_usd)
+        return new
+
+    def note_prepaid(self, holder: Hashable, cost_usd: Decimal) -> None:
+        """What is in `spent_usd` already for one that comes again."""
         with self._lock:
             self._prepaid[holder] = cost_usd

@@ -9,7 +9,7 @@ from apps.evaluations.engine import ending, queue
 from apps.evaluations.engine.changes import LeaseLost
 from apps.evaluations.engine.driver import Drive
 from apps.evaluations.engine.drives import DRIVES
-from apps.evaluations.engine.jobs import call_drivers
+from apps.evaluations.engine.jobs import call_missing_drivers
 from apps.evaluations.models import Evaluation, EvaluationStatus
 from everquant.api.bulkhead import Bulkhead
 from everquant.api.errors import ServiceUnavailable
@@ -20,7 +20,7 @@ logger = structlog.get_logger(__name__)
 
 SLICE_S = 30.0
 # Where a process has one job at a time, the calls that a driver has asked for are made in between.
-ALONE_SLICE_S = 0.5
+ALONE_SLICE_S = 0.2
 CRASHED = "INTERNAL"
 SHORTEST_PAUSE_S, LONGEST_PAUSE_S = 0.03, 0.25
 _MOST_THREADS = 64
@@ -67,7 +67,8 @@ def _drive_in_turn() -> int:
         work_at(evaluation)
         count += 1
     if queue.has_ready():
-        call_drivers()
+        # Whoever handed one back has called a driver already: two for each would be more and more.
+        call_missing_drivers()
     return count
 
 

@@ -43,8 +43,8 @@ class Scoring:
         self._has_news = self._has_news or has_slow or (self._with_baseline and bool(come))
 
     def take(self, made: Changes) -> None:
-        """The scores of threads that have come."""
-        for task, row in self.slow.take():
+        """The scores of threads that have come, and what they and those without one have cost."""
+        for task, row in self.slow.take(made):
             made.scores.append(row)
             left = self.slow.open[task.case.case_id]
             left.discard(task.metric.position)
@@ -77,7 +77,7 @@ class Scoring:
         if not slow:
             made.scored.append(case.case_id)
         for metric in slow:
-            self.slow.begin(Task(case, metric))
+            self.slow.begin_first(Task(case, metric))
 
     def _wanted(self, subject: int) -> list[Metric]:
         return [metric for metric in self._metrics if metric.is_for(subject)]

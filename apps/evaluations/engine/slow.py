@@ -11,6 +11,7 @@ from queue import Empty, SimpleQueue
 from django.conf import settings
 
 from apps.evaluations.engine.cases import Answered
+from apps.evaluations.engine.changes import Changes
 from apps.evaluations.engine.ledger import Ledger
 from apps.evaluations.engine.metrics import Metric, ScoreRow, score
 from apps.evaluations.judging.calling import caller_for
@@ -50,11 +51,17 @@ class SlowScores:
         self._evaluation = evaluation
         self._ledger = ledger
         self._executor = executor
-        self._come: SimpleQueue[tuple[Task, ScoreRow | None]] = SimpleQueue()
+        self._come: SimpleQueue[tuple[Task, ScoreRow | None, bool]] = SimpleQueue()
         self.cancellation = Cancellation()
         self.open: dict[int, set[int]] = {}
         self.refused: list[Task] = []
         self.running = 0
+
+    def begin_first(self, task: Task) -> None:
+        """One that this driver has not begun before."""
+        if paid := task.case.prepaid.get(task.metric.position):
+            self._ledger.note_prepaid(task.holder, paid)
+        self.begin(task)
 
     def begin(self, task: Task) -> None:
         self.open.setdefault(task.case.case_id, set()).add(task.metric.position)
@@ -67,35 +74,39 @@ class SlowScores:
         for task in refused:
             self.begin(task)
 
-    def take(self) -> list[tuple[Task, ScoreRow]]:
-        """Those that have come; what was stopped or refused has not."""
+    def take(self, made: Changes) -> list[tuple[Task, ScoreRow]]:
+        """Those that have come; what was stopped or refused has not, but what it has cost so far is."""
         come = []
         with suppress(Empty):
             while True:
-                task, row = self._come.get_nowait()
+                task, row, is_stopped = self._come.get_nowait()
                 self.running -= 1
-                if row is None and not self.cancellation.is_requested:
-                    raise RuntimeError(f"metric {task.metric.name} of case {task.case.case_id} came to nothing")
                 if row is None:
-                    continue
-                if self._ledger.was_refused(task.holder):
-                    self._ledger.prepay(task.holder, row.cost_usd or Decimal(0))
-                    self.refused.append(task)
+                    raise RuntimeError(f"metric {task.metric.name} of case {task.case.case_id} came to nothing")
+                is_refused = self._ledger.was_refused(task.holder)
+                if is_stopped or is_refused:
+                    self._prepay(made, task, row.cost_usd or Decimal(0))
+                    self.refused += [task] * is_refused
                 else:
-                    self._ledger.settle(task.holder, row.cost_usd or Decimal(0))
+                    made.judged_usd += self._ledger.settle(task.holder, row.cost_usd or Decimal(0))
                     come.append((task, row))
         return come
 
+    def _prepay(self, made: Changes, task: Task, cost_usd: Decimal) -> None:
+        if new := self._ledger.prepay(task.holder, cost_usd):
+            made.judged_usd += new
+            key = f"{self._evaluation.round}/{task.metric.position}"
+            made.prepaid.setdefault(task.case.case_id, {})[key] = str(cost_usd)
+
     def _score(self, task: Task) -> None:
-        """A stopped one gives None: it is not an error of the evaluator."""
-        row = None
+        """One that was stopped says so: it is not an error of the evaluator."""
+        row, is_stopped = None, False
         try:
             caller = self._caller(task) if task.metric.calls_models else None
             row = score(task.metric, task.case.case_id, context_of(task.case, caller))
-            if row.error_code and self.cancellation.is_requested:
-                row = None
+            is_stopped = bool(row.error_code) and self.cancellation.is_requested
         finally:
-            self._come.put((task, row))
+            self._come.put((task, row, is_stopped))
             release_connection()
 
     def _caller(self, task: Task) -> Caller:

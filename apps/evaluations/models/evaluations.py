@@ -230,7 +230,8 @@ class EvaluationCase(models.Model):
     """One item given to one subject once. `subject` is its position, `repeat` counts from 0.
 
     `reserved_usd` is the most that its call may cost, while it runs within a budget. `latency_ms` and `cost_usd` of
-    what was recorded are those of the execution that it was recorded from, if there is one.
+    what was recorded are those of the execution that it was recorded from, if there is one. `prepaid` is what
+    scores that are not there yet have cost so far: USD by round and metric (`0/2`), in the evaluation's cost already.
     """
 
     id: Any = models.BigAutoField(primary_key=True)
@@ -249,6 +250,7 @@ class EvaluationCase(models.Model):
     output_tokens = models.PositiveIntegerField(null=True)
     cost_usd = models.DecimalField(max_digits=COST_DIGITS, decimal_places=COST_PLACES, null=True)
     reserved_usd = models.DecimalField(max_digits=COST_DIGITS, decimal_places=COST_PLACES, null=True)
+    prepaid = models.JSONField(null=True)
     finished_at = models.DateTimeField(null=True)
 
     class Meta:
