@@ -95,6 +95,7 @@ def test_a_bound_is_the_end_of_a_one_sided_interval(editor, finished):
         (NO_WORSE, 149),
         ({**NO_WORSE, "margin_type": "relative"}, 149),
         ({"type": "absolute", "metric": "quality", "min": 0.98}, 149),
+        ({"type": "ratio", "metric": "quality", "max": 1.1}, 29),
     ],
 )
 @pytest.mark.parametrize("kind", ["exact_match", "contains"])

@@ -10,9 +10,8 @@ from apps.evaluations.comparing.columns import Subject
 from apps.evaluations.comparing.metrics import Metric
 from apps.evaluations.comparing.pairing import Pairs, Side, pairs_of, side_of
 from apps.evaluations.comparing.rules import Rule
-from apps.evaluations.comparing.testing import contrast_interval, difference_interval, level_interval
+from apps.evaluations.comparing.testing import contrast_interval, difference_interval, level_interval, ratio_interval
 from apps.evaluations.models import Verdict
-from apps.evaluations.statistics import means
 from apps.evaluations.statistics.intervals import UNKNOWN, Interval, one_sided
 
 Json = dict[str, Any]
@@ -123,7 +122,7 @@ def _decided(rule: Rule, interval: Interval, limit: float) -> Verdict:
 def _ratio(rule: Rule, metric: Metric, pairs: Pairs) -> tuple[float | None, Interval, float]:
     if pairs.n == 0:
         return None, UNKNOWN, rule["max"]
-    interval = means.ratio_interval(pairs.after, pairs.before, one_sided(rule["confidence"]))
+    interval = ratio_interval(metric, pairs, one_sided(rule["confidence"]))
     return float(pairs.after.mean() / pairs.before.mean()), interval, rule["max"]
 
 

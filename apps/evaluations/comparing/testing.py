@@ -118,9 +118,27 @@ def contrast_interval(metric: Metric, pairs: Pairs, weights: tuple[float, float]
     interval = means.mean_intervals(column[:, None], confidence)[0]
     if metric.limits is None or not interval.is_degenerate:
         return interval
-    ends = [sorted(weight * limit for limit in metric.limits) for weight in weights]
-    least, greatest = (sum(end[place] for end in ends) for place in (0, 1))
+    least, greatest = _weighted(metric.limits, weights)
     return binary.unvaried_interval(float(column.mean()), pairs.n, least, greatest, confidence)
+
+
+def _weighted(limits: tuple[float, float], weights: tuple[float, float]) -> tuple[float, float]:
+    ends = [sorted(weight * limit for limit in limits) for weight in weights]
+    return sum(end[0] for end in ends), sum(end[1] for end in ends)
+
+
+def ratio_interval(metric: Metric, pairs: Pairs, confidence: float) -> Interval:
+    """Of the candidate's mean to the baseline's, which is above 0.
+
+    Where the ratio is the same for every item, it is bounded by what the candidate's values less that multiple of the
+    baseline's can be.
+    """
+    interval = means.ratio_interval(pairs.after, pairs.before, confidence)
+    if metric.limits is None or not interval.is_degenerate:
+        return interval
+    ratio, whole = interval.low, float(pairs.before.mean())
+    rest = binary.unvaried_interval(0.0, pairs.n, *_weighted(metric.limits, (1.0, -ratio)), confidence)
+    return Interval(ratio + rest.low / whole, ratio + rest.high / whole, rest.method, is_degenerate=True)
 
 
 def level_interval(metric: Metric, values: Floats, *, is_single: bool, confidence: float) -> Interval:
