@@ -21,6 +21,10 @@ class Client:
     """Failures that pass are tried again: a repetition has the same Idempotency-Key, and makes nothing twice."""
 
     def __init__(self, url: str, api_key: str) -> None:
+        """Raises UsageFailure for what can be no key."""
+        api_key = api_key.strip()
+        if not (api_key.isascii() and api_key.isprintable()):
+            raise UsageFailure("The API key has characters that no key has.")
         self._base = f"{url.rstrip('/')}/api/v1"
         self._headers = {"Authorization": f"Bearer {api_key}", "Accept": "application/json"}
         self._pool = urllib3.PoolManager(retries=False, timeout=urllib3.Timeout(TIMEOUT_S))

@@ -34,10 +34,14 @@ def read_configuration(path: Path, changes: Sequence[str] = ()) -> tuple[dict[st
     for change in changes:
         _change(said, change)
     _refuse_unknown(said, FIELDS, str(path))
-    gate = said.pop("gate", {})
+    has_gate, gate = "gate" in said, said.pop("gate", {})
     if not isinstance(gate, dict):
         raise UsageFailure(f"{path}: gate must be a mapping.")
     _refuse_unknown(gate, GATE_FIELDS, f"{path}: gate")
+    if has_gate and not gate.get("rules"):
+        raise UsageFailure(
+            f"{path}: gate has no rules, and would be green whatever comes: leave it out."
+        )
     if isinstance(said.get("budget_usd"), int | float):
         said["budget_usd"] = f"{Decimal(str(said['budget_usd'])):f}"
     return said, gate

@@ -136,6 +136,17 @@ def test_a_key_is_needed(evaluate, settings):
     assert (code, "EVERQUANT_API_KEY" in said) == (3, True)
 
 
+def test_a_key_is_taken_without_the_line_that_ends_it(evaluate, settings, server):
+    """As files of secrets have it; what can be no key is not sent."""
+    settings.EVERQUANT_API_KEY = "a\nb"
+    assert evaluate("compare", EVALUATION)[0] == 3
+    assert server.requests == []
+    settings.EVERQUANT_API_KEY = "eq_key\n"
+    server.refuses(403, "FORBIDDEN", {})
+    assert evaluate("compare", EVALUATION)[0] == 3
+    assert len(server.requests) == 1
+
+
 def test_what_the_server_refuses_is_told_with_its_places(evaluate, server):
     server.refuses(400, "BAD_REQUEST", {"subjects.1.prompt": "No such object."})
     code, said = evaluate("run")
@@ -238,8 +249,9 @@ def test_everything_is_in_the_json(tmp_path):
 
 @pytest.mark.parametrize(
     "text",
-    ["[]", "dataset: [", "name: a\nextra: 1", "gate: []", "gate: {rule: []}", "a: &a [*a]", "\x00", "!!python/none x"],
-)
+    ["[]", "dataset: [", "name: a\nextra: 1", "gate: []", "gate: {rule: []}", "a: &a [*a]", "\x00", "!!python/none x",
+     "gate: {}", "gate: {rules: }", "gate: {candidate: new, rules: []}"],
+)  # fmt: skip
 def test_a_file_that_makes_no_sense_is_refused(tmp_path, text):
     path = tmp_path / "evaluation.yaml"
     path.write_text(text)
