@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from decimal import Decimal
+from itertools import accumulate
 from typing import Any
 from uuid import UUID
 
@@ -22,6 +23,8 @@ LOST = "EXECUTION_LOST"
 NO_OUTPUT = "NO_OUTPUT"
 INVALID_OUTPUT = "INVALID_OUTPUT"
 _MOST = 2**31 - 1
+# Of outputs that are read at once: one may have megabytes.
+MOST_BYTES = 8 * 1024 * 1024
 _RESULTS = """
 SELECT id, status, error_code, error_message, latency_ms, cost_usd, input_tokens + coalesce(cached_input_tokens, 0)
     + coalesce(cache_write_tokens, 0) + coalesce(cache_write_1h_tokens, 0),
@@ -32,19 +35,30 @@ _SAID = """
 SELECT execution_id, output, tool_calls, response_schema IS NOT NULL FROM executions_executionpayload
 WHERE execution_id = ANY(%s)
 """
+_SIZES = """
+SELECT execution_id, coalesce(octet_length(output), 0) FROM executions_executionpayload WHERE execution_id = ANY(%s)
+"""
 _FEW = ("id", "status", "outputs", "error_code", "error_message", "active_ms", "cost_usd", "input_tokens",
         "output_tokens")  # fmt: skip
 
 
 def of_executions(running: Mapping[UUID, Started]) -> tuple[list[tuple[Started, Answer]], int]:
-    """Those that have ended, and how many of the others are still queued."""
+    """Those that have ended, as many as may be read at once, and how many of the others are still queued."""
     results = {row[0]: row[1:] for row in _rows(_RESULTS, list(running))}
     ended = [key for key in running if key not in results or results[key][0] in TERMINAL]
     queued = sum(result[0] == Status.QUEUED for result in results.values())
     if not ended:
         return [], queued
+    ended = _readable(ended)
     said = {row[0]: row[1:] for row in _rows(_SAID, ended)}
     return [(running[key], _of_execution(running[key], results.get(key), said.get(key))) for key in ended], queued
+
+
+def _readable(ended: list[UUID]) -> list[UUID]:
+    """The first ones, together of at most MOST_BYTES; one at least."""
+    sizes = dict(_rows(_SIZES, ended))
+    sums = accumulate(sizes.get(key, 0) for key in ended)
+    return [key for number, (key, size) in enumerate(zip(ended, sums, strict=True)) if not number or size <= MOST_BYTES]
 
 
 def _of_execution(started: Started, result: Any, said: Any) -> Answer:

@@ -12,6 +12,7 @@ from apps.evaluations.engine.subjects import (
     UNAVAILABLE,
     CaseFailure,
     Missing,
+    Models,
     ModelSubject,
     Recorded,
     Subject,
@@ -38,6 +39,7 @@ class Asking:
         self._evaluation = evaluation
         self._ledger = ledger
         self._subjects = load_subjects(evaluation)
+        self._models: dict[int, Models] = {}
         self._after = self._place = 0
         self.running: dict[UUID, Started] = {}
         self.queued = 0
@@ -84,6 +86,7 @@ class Asking:
         self.has_pending = bool(found)
         come: list[Answer] = []
         recorded: list[Pending] = []
+        self._models.clear()
         for row in found:
             if isinstance(self._subjects[row.subject], Recorded):
                 recorded.append(row)
@@ -130,18 +133,24 @@ class Asking:
 
     def _begin_call(self, made: Changes, row: Pending, subject: ModelSubject) -> bool:
         """Raises CaseFailure, Unpriced."""
-        amount = None
+        amount, models = None, self._models_of(row.subject, subject)
         if self._ledger.is_limited:
-            plan, variables, amount = subject.limited_plan(row.input)
+            plan, variables, amount = subject.limited_plan(row.input, models)
             if not self._has_room(row, amount):
                 return False
         else:
-            plan, variables = subject.plan(row.input)
+            plan, variables = subject.plan(row.input, models)
         key = uuid7()
         made.calls.append(CaseCall(key, plan, variables, subject.prompt_id, self._place))
         made.started.append(Started(row.case_id, row.subject, row.item_id, key, reserved_usd=amount))
         self._place += 1
         return True
+
+    def _models_of(self, position: int, subject: ModelSubject) -> Models:
+        """Looked up once in a turn, so that a change is heeded soon. Raises CaseFailure."""
+        if position not in self._models:
+            self._models[position] = subject.models()
+        return self._models[position]
 
     def _begin_run(self, made: Changes, row: Pending, subject: WorkflowSubject) -> bool:
         """Raises CaseFailure, Unpriced."""

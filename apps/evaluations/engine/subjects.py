@@ -10,6 +10,7 @@ from apps.evaluations.models import Evaluation, EvaluationSubject, SubjectKind
 from apps.executions.orchestrator.candidates import candidates_for
 from apps.executions.orchestrator.cases import limited
 from apps.executions.orchestrator.resolution import Plan, unstored_version
+from apps.models.models import LLMModel
 from apps.prompts.models import Prompt, PromptVersion
 from apps.prompts.rendering import CompiledPrompt, PromptError, compile_prompt
 from apps.prompts.rendering.messages import check_messages
@@ -18,6 +19,7 @@ from apps.workflows.resolution import check_inputs
 from everquant.api.errors import ApiError
 
 Json = Any
+Models = tuple[LLMModel, ...]
 UNAVAILABLE = "SUBJECT_UNAVAILABLE"
 INVALID_INPUT = "INVALID_INPUT"
 MODEL_UNAVAILABLE = "MODEL_UNAVAILABLE"
@@ -60,8 +62,15 @@ class ModelSubject:
     model_id: UUID | None
     parameters: dict[str, Json]
 
-    def plan(self, said: Json) -> tuple[Plan, dict[str, Json]]:
-        """What is sent for this input, without the model's fallbacks, and the variables. Raises CaseFailure."""
+    def models(self) -> Models:
+        """The model that answers, without its fallbacks. Raises CaseFailure."""
+        try:
+            return candidates_for(self.organization_id, self.model_id)[:1]
+        except ApiError as error:
+            raise CaseFailure(MODEL_UNAVAILABLE, error.message) from error
+
+    def plan(self, said: Json, models: Models) -> tuple[Plan, dict[str, Json]]:
+        """What is sent to the model for this input, and the variables. Raises CaseFailure."""
         variables, following = self._read(said)
         try:
             messages = self.compiled.render_messages(variables)
@@ -70,11 +79,11 @@ class ModelSubject:
         except PromptError as error:
             told = "; ".join(f"{path}: {why}" for path, why in error.details.items())
             raise CaseFailure(INVALID_INPUT, told or error.message) from error
-        return self._plan([*messages, *following]), variables
+        return self._plan([*messages, *following], models), variables
 
-    def limited_plan(self, said: Json) -> tuple[Plan, dict[str, Json], Decimal]:
+    def limited_plan(self, said: Json, models: Models) -> tuple[Plan, dict[str, Json], Decimal]:
         """As `plan`, with the limit of output that goes with what it costs at most, in USD. Raises Unpriced too."""
-        plan, variables = self.plan(said)
+        plan, variables = self.plan(said, models)
         plan, amount = limited(plan)
         if amount is None:
             raise Unpriced
@@ -83,17 +92,13 @@ class ModelSubject:
     def check_price(self) -> None:
         """Raises Unpriced."""
         try:
-            plan = self._plan([])
+            plan = self._plan([], self.models())
         except CaseFailure:
             return
         if limited(plan)[1] is None:
             raise Unpriced
 
-    def _plan(self, messages: list[dict[str, Json]]) -> Plan:
-        try:
-            models = candidates_for(self.organization_id, self.model_id)[:1]
-        except ApiError as error:
-            raise CaseFailure(MODEL_UNAVAILABLE, error.message) from error
+    def _plan(self, messages: list[dict[str, Json]], models: Models) -> Plan:
         return Plan(self.version, messages, models, {**self.version.parameters, **self.parameters})
 
     def _read(self, said: Json) -> tuple[dict[str, Json], list[dict[str, Json]]]:

@@ -180,9 +180,13 @@ def _workflow(organization_id: UUID, subject: EvaluationSubject) -> Guess:
 
 def _rendered(organization_id: UUID, subject: ModelSubject, items: Sequence[DatasetItem]) -> Guess:
     plans, refused = [], 0
+    try:
+        models = subject.models()
+    except CaseFailure as failure:
+        return Guess("unknown", note=failure.message)
     for item in items:
         try:
-            plans.append(subject.plan(item.input)[0])
+            plans.append(subject.plan(item.input, models)[0])
         except CaseFailure:
             refused += 1
     note = f"{refused} of the {len(items)} first items do not fit it." if refused else ""

@@ -17,6 +17,7 @@ Key = tuple[UUID, int]
 """An item's id and a repeat."""
 
 WHOLE = 2**30
+# Answers that are read at once by an export.
 CHUNK = 50
 _CASES = """
 SELECT c.id, c.item_id, c.repeat, c.subject, c.status, c.execution_id, c.workflow_run_id,
@@ -98,10 +99,10 @@ def read_rows(
 
 def all_rows(evaluation: Evaluation, names: Names) -> Iterator[Json]:
     """Every row as a whole, in order, a few at a time: each piece is read when it is asked for."""
-    last = 0
+    last, rows = 0, max(1, CHUNK // max(1, len(names.subjects)))
     while True:
         with connection.cursor() as cursor:
-            cursor.execute(_NEXT_KEYS, [evaluation.id, last, CHUNK])
+            cursor.execute(_NEXT_KEYS, [evaluation.id, last, rows])
             found = cursor.fetchall()
         if not found:
             return

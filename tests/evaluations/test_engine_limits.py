@@ -1,4 +1,4 @@
-"""What judges have cost is the evaluation's, also when no score came of it."""
+"""What judges have cost is the evaluation's, also when no score came of it; what answers take of memory is little."""
 
 from decimal import Decimal
 
@@ -7,6 +7,7 @@ import pytest
 from django.utils import timezone
 
 from apps.evaluations.engine import queue
+from apps.evaluations.engine.answers import MOST_BYTES
 from apps.evaluations.engine.driver import Drive
 from apps.evaluations.models import Evaluation, EvaluationCase, EvaluationStatus
 from apps.executions.models import Execution, Source
@@ -78,3 +79,18 @@ def test_what_was_asked_without_a_budget_ends_before_more_is_asked_within_one(
         two.turn()
     evaluation.refresh_from_db()
     assert (evaluation.error_code, states(evaluation)) == ("BUDGET_EXCEEDED", ["succeeded"] * 2 + ["pending"] * 4)
+
+
+def test_large_answers_are_taken_a_few_in_a_turn(make_dataset, make_evaluator, make_evaluation, drive, model, upstream):
+    version = make_dataset([{"input": {"question": f"q{n}"}, "expected": "x"} for n in range(3)])
+    upstream.answer_always(Behaviour(text="x" * (MOST_BYTES // 5 * 2)))
+    evaluation = make_evaluation(version, [inline(model)], {"same": make_evaluator()}, max_concurrency=3)
+    one = Drive(queue.take(), AtOnce())
+    while not Execution.objects.exists():
+        one.turn()
+    make_calls(evaluation)
+    one.turn()
+    assert states(evaluation) == ["succeeded"] * 2 + ["running"]
+    while not one.is_done:
+        one.turn()
+    assert states(evaluation) == ["succeeded"] * 3
