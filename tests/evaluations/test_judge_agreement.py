@@ -318,3 +318,23 @@ def test_pairs_are_judged_and_measured_from_end_to_end(
     found = measure(judge, evaluation)
     assert (found["subject"], found["n"], found["n_missing"]) == ("said", 3, 0)
     assert found["confusion"] == [[1, 0, 1], [0, 0, 0], [0, 0, 1]]
+
+
+def test_what_another_model_judged_is_not_measured(make_judge, make_dataset, make_evaluation, drive, measure, upstream):
+    """Else a good model would be measured, and a cheaper one behind the same id would gate."""
+    upstream.answer_always(Behaviour(text='{"reason": "Polite.", "verdict": true}'))
+    version = make_dataset([{"input": n, "output": f"Good day {n}", "metadata": {"label": n > 0}} for n in range(3)])
+    judge = make_judge()
+    evaluation = drive(make_evaluation(version, [{"kind": "recorded"}], {"polite": judge}))
+    LLMModel.objects.update(provider_model_name="a-cheaper-one")
+    assert list(measure(judge, evaluation, status=409)["details"]) == ["evaluation_id"]
+    LLMModel.objects.update(provider_model_name="gpt-5-mini")
+    assert measure(judge, evaluation)["provider_model"] == "gpt-5-mini"
+
+
+def test_steps_that_differ_in_late_digits_are_categories_of_their_own(make_judge, measure):
+    judge = make_judge({"type": "numeric", "minimum": 100_000, "maximum": 100_000.2, "step": 0.1})
+    levels = (100_000, 100_000.1, 100_000.2)
+    found = measure(judge, judged_set(judge, [(level, {"value": level}) for level in levels]))
+    assert (found["n"], found["kappa"]) == (3, 1)
+    assert found["categories"] == ["100000", "100000.1", "100000.2"]

@@ -1,5 +1,5 @@
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import cache
 from importlib import import_module
 from itertools import pairwise
@@ -9,14 +9,16 @@ from apps.evaluations.evaluators.grading import AT_LEAST, graded
 from apps.evaluations.evaluators.reading import compared_texts, config
 from apps.workflows.evaluating import Context, EvaluationError, Evaluator, Score
 
+LONGEST_WORD = 50
+
 
 class Rouge(Evaluator):
     """ROUGE of one output (Lin 2004), from 0 to 1: the words, pairs of words or longest sequence in common.
 
-    `measure` takes the F score, the share of the output that is expected (`precision`), or of the expected text that is
-    there (`recall`). `stemmer` compares English words without their endings. Words are those of rouge-score, of a to z
-    and 0 to 9 only: other scripts are an error, not a low score. Of several expected texts the best counts. At most
-    50,000 characters of each.
+    `measure` takes the F score, the share of the output that is expected (`precision`), or of the expected text that
+    is there (`recall`). `stemmer` compares English words of up to 50 letters without their endings. Words are those of
+    rouge-score, of a to z and 0 to 9 only: other scripts are an error, not a low score. Of several expected texts the
+    best counts. At most 50,000 characters of each.
     """
 
     kind = "rouge"
@@ -59,7 +61,17 @@ def _share(measure: str, common: int, output: Sequence[Any], expected: Sequence[
     return common / total if total else 0.0
 
 
+class _Stemmer:
+    """Porter's, of what may be a word: its time grows with the square of a word's length."""
+
+    def __init__(self, stem: Callable[[str], str]) -> None:
+        self._stem = stem
+
+    def stem(self, word: str) -> str:
+        return self._stem(word) if len(word) <= LONGEST_WORD else word
+
+
 @cache
-def _stemmer() -> Any:
+def _stemmer() -> _Stemmer:
     # nltk takes seconds to import, and so does rouge-score's own scorer because of it: only stemming needs it.
-    return import_module("nltk.stem.porter").PorterStemmer()
+    return _Stemmer(import_module("nltk.stem.porter").PorterStemmer().stem)

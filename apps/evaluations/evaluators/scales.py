@@ -120,6 +120,11 @@ class BooleanScale(Scale):
         return self.categories[label] if isinstance(label, bool) else None
 
 
+def _written(number: float) -> str:
+    """With all digits that a scale's numbers may differ in, and no more."""
+    return f"{number:.15g}"
+
+
 @dataclass(frozen=True)
 class NumericScale(Scale):
     """The ends are in it; `step` None lets the judge give any number between them."""
@@ -139,7 +144,7 @@ class NumericScale(Scale):
 
     @property
     def categories(self) -> tuple[str, ...]:  # type: ignore[override]  # computed here, a constant elsewhere
-        return tuple(f"{level:g}" for level in self.levels)
+        return tuple(map(_written, self.levels))
 
     @property
     def range(self) -> tuple[float, float]:
@@ -152,8 +157,9 @@ class NumericScale(Scale):
         return {"type": "number", "minimum": self.minimum, "maximum": self.maximum}
 
     def describe(self) -> str:
-        steps = f", in steps of {self.step:g}" if self.step is not None else ""
-        return f"The verdict is a number from {self.minimum:g} (worst) to {self.maximum:g} (best){steps}."
+        low, high = _written(self.minimum), _written(self.maximum)
+        steps = f", in steps of {_written(self.step)}" if self.step is not None else ""
+        return f"The verdict is a number from {low} (worst) to {high} (best){steps}."
 
     def value_of(self, verdict: Verdict) -> float:
         return float(verdict)

@@ -27,7 +27,10 @@ def reason_not_to_gate(evaluator_version: EvaluatorVersion) -> str | None:
 
 
 def newest_agreement(evaluator_version: EvaluatorVersion) -> JudgeAgreement | None:
+    """With the version itself, which is not read again."""
     found: JudgeAgreement | None = JudgeAgreement.objects.filter(evaluator_version=evaluator_version).first()
+    if found is not None:
+        found.evaluator_version = evaluator_version
     return found
 
 

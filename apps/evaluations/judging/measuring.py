@@ -7,7 +7,7 @@ from uuid import UUID
 
 from django.conf import settings
 from django.db import transaction
-from django.db.models import F, FilteredRelation, Func, JSONField, Q, Value
+from django.db.models import F, FilteredRelation, Func, JSONField, Q, UUIDField, Value
 
 from apps.evaluations.evaluators.judge import Judge
 from apps.evaluations.evaluators.scales import Scale
@@ -15,6 +15,7 @@ from apps.evaluations.models import (
     Evaluation,
     EvaluationCase,
     EvaluationMetric,
+    EvaluationScore,
     EvaluationStatus,
     EvaluationSubject,
     Evaluator,
@@ -23,6 +24,7 @@ from apps.evaluations.models import (
     Weighting,
 )
 from apps.evaluations.statistics.agreement import Weights, cohen_kappa
+from apps.executions.models import Execution
 from apps.models.models import LLMModel, ProviderKind
 from apps.workflows.evaluating import evaluators
 from everquant.api.errors import BadRequest, Conflict
@@ -63,7 +65,7 @@ def measure_agreement(
     """Of the version of the judge that the evaluation was scored by; the labels are in the items' metadata.
 
     The first repeat of an item counts. Raises BadRequest naming what is wrong, and Conflict for an evaluation that has
-    not succeeded.
+    not succeeded, or that another model judged.
     """
     kind, threshold = _judge(evaluator), _threshold(threshold)
     _check_evaluation(evaluation)
@@ -71,6 +73,8 @@ def measure_agreement(
     scale = kind.scale(metric.evaluator_version.config)
     weighting = _weighting(scale, weighting)
     judged = _judged(evaluation, subject, compares_two=kind.compares_two)
+    provider_model = _provider_model(evaluator.organization_id, metric.evaluator_version.config)
+    _check_model(evaluation, metric, provider_model)
     measured = _kappa(_read(evaluation, judged, metric, scale, label), scale, weighting)
     with transaction.atomic():
         return JudgeAgreement.objects.create(
@@ -82,7 +86,7 @@ def measure_agreement(
             weighting=weighting,
             threshold=threshold,
             kind_version=kind.version,
-            provider_model=_provider_model(evaluator.organization_id, metric.evaluator_version.config),
+            provider_model=provider_model,
             created_by=created_by,
             **measured,
         )
@@ -126,6 +130,16 @@ def _check_evaluation(evaluation: Evaluation) -> None:
     if evaluation.item_count > MAX_LABELLED:
         why = f"It has more than {MAX_LABELLED:,} items."
         raise BadRequest(why, details={"evaluation_id": why})
+
+
+def _check_model(evaluation: Evaluation, metric: EvaluationMetric, provider_model: str) -> None:
+    """What judged then, as far as its calls are still kept, is what judges now."""
+    scores = EvaluationScore.objects.filter(evaluation=evaluation, metric=metric.position)
+    calls = scores.annotate(call=Func("execution_ids", function="unnest", output_field=UUIDField())).values("call")
+    executions = Execution.objects.for_organization(evaluation.organization_id).filter(id__in=calls)
+    if executions.exclude(provider_model=provider_model).exists():
+        why = "Another model was behind the judge's then: evaluate again."
+        raise Conflict(why, details={"evaluation_id": why})
 
 
 def _metric(evaluation: Evaluation, evaluator: Evaluator, version: int | None) -> EvaluationMetric:
