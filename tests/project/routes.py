@@ -314,7 +314,7 @@ ROUTES = [
     Route("DELETE", "evaluators/<uuid:pk>", "evaluations:delete", 4),
     Route("POST", "evaluators/<uuid:pk>/test", "evaluations:execute", 1, body={"output": "[]"}),
     Route("GET", "evaluators/<uuid:pk>/agreement", "evaluations:read", 2),
-    Route("POST", "evaluators/<uuid:pk>/agreement", "evaluations:execute", 8, body={"evaluation_id": JUDGED}),
+    Route("POST", "evaluators/<uuid:pk>/agreement", "evaluations:execute", 9, body={"evaluation_id": JUDGED}),
     Route("GET", "judge-agreements", "evaluations:read", 2),
     Route("GET", "judge-agreements/<uuid:pk>", "evaluations:read", 1),
     Route("GET", "evaluators/<uuid:pk>/versions", "evaluations:read", 3),
