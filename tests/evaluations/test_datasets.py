@@ -1,6 +1,7 @@
 """Datasets over HTTP: versions that never change, items that come, change and go."""
 
 import pytest
+from django.core.files.uploadedfile import SimpleUploadedFile
 from hypothesis import given
 from hypothesis import strategies as st
 from jsonschema import Draft202012Validator
@@ -9,6 +10,7 @@ from apps.evaluations.models import Dataset, DatasetItem, DatasetVersion
 from apps.prompts.rendering.schema import Checker
 from apps.users.models import AuditEntry
 from tests.evaluations.conftest import DATASETS
+from tests.prompts.test_concurrency import at_once
 
 pytestmark = pytest.mark.django_db
 
@@ -319,3 +321,27 @@ def test_what_a_checker_does_is_counted_anew_for_each_value():
         assert not checker.problems([1] * 200, "input")
     assert list(checker.problems([1] * 300, "input")) == ["input"]
     assert not checker.problems([1], "input")
+
+
+@pytest.mark.django_db(transaction=True)
+def test_writers_at_the_same_time_make_a_version_each(create, editor):
+    made = create()
+    url = f"{DATASETS}/{made['id']}"
+
+    def write(client, n):
+        if n % 3 == 0:
+            file = SimpleUploadedFile("items.csv", b"q\n%d\nboth\n" % n)
+            return client.post(f"{url}/import", {"file": file}, format="multipart")
+        if n % 3 == 1:
+            return client.post(f"{url}/items", {"items": [q(f"{n}"), q("both")]})
+        return client.patch(url, {"input_schema": {"type": "object", "maxProperties": n}})
+
+    codes = at_once(editor, 9, write)
+    assert (codes.count(200), codes.count(201)) == (6, 3)
+    versions = list(DatasetVersion.objects.order_by("version_number"))
+    assert [version.version_number for version in versions] == list(range(1, len(versions) + 1))
+    for version in versions:
+        assert DatasetItem.objects.of_version(version).count() == version.item_count
+    items = list(DatasetItem.objects.current().order_by("position"))
+    assert sorted(item.input["q"] for item in items) == sorted(["0", "3", "6", "1", "4", "7", "both"])
+    assert len({item.position for item in items}) == len(items)

@@ -129,6 +129,29 @@ def test_errors_are_told_by_row_and_column_and_nothing_is_imported(upload):
     assert not DatasetImport.objects.exists()
 
 
+@pytest.mark.parametrize(
+    ("content", "name", "columns", "told"),
+    [
+        (b"Q,question,Data:json\nlong,1,{}\n", "a.csv", None, {"Data:json.x", "Q"}),
+        (b"Q,R\nlong,{}\n", "a.csv", {"Q": "input.question", "R": "input.Data:json"}, {"Q", "R.x"}),
+        (b"all\n5\n", "a.csv", {"all": "input:json"}, {"all"}),
+        (b'{"Q": "long"}', "a.jsonl", {"Q": "input.question"}, {"Q", "input.Data"}),
+        (b'[{"Q": "long"}]', "a.json", {"Q": "input.question"}, {"Q", "input.Data"}),
+        (b'{"input": {"question": "long", "Data": {"x": 1}}}', "a.jsonl", None, {"input.question"}),
+    ],
+)
+def test_errors_against_the_schema_name_the_columns_of_the_file(upload, dataset, content, name, columns, told):
+    part = {"type": "object", "required": ["x"]}
+    dataset.input_schema = {
+        "type": "object", "properties": {"question": {"maxLength": 3, "type": "string"}, "Data": part},
+        "required": ["Data"], "additionalProperties": False,
+    }  # fmt: skip
+    dataset.save()
+    options = {} if columns is None else {"columns": orjson.dumps(columns).decode()}
+    refused = upload(content, name, status=400, **options)
+    assert set(refused["details"]) == {f"rows.1.{one}" for one in told}
+
+
 def test_good_rows_may_be_imported_with_a_report(upload):
     done = upload(BAD, on_error="skip")
     assert (done["item_count"], done["error_count"], done["row_count"], done["duplicate_count"]) == (2, 3, 5, 0)
@@ -238,6 +261,35 @@ def test_a_row_that_cannot_be_stored_is_an_error_of_this_row(upload, run_jobs, r
         assert (answer["error_count"], answer["errors"][0]["row"], answer["item_count"]) == (1, 2, 2)
 
 
+def test_a_list_that_is_nested_far_too_deeply_takes_no_time(upload):
+    deep = b"[" * 400_000 + b"]" * 400_000
+    done = upload(b'[{"input": 1}, {"input": ' + deep + b'}, {"input": [[[2]]]}]', "a.json", on_error="skip")
+    assert (done["item_count"], done["errors"]) == (
+        2, [{"row": 2, "column": "", "message": "Nested deeper than 64 levels."}],
+    )  # fmt: skip
+    nested = b"[" * 62 + b"]" * 62
+    assert upload(b'[{"input": [' + nested + b"]}]", "a.json")["item_count"] == 1
+
+
+@pytest.mark.parametrize(
+    "extra",
+    [
+        {f"f{n}": "1" for n in range(1500)},
+        {f"f{n}": SimpleUploadedFile("a.csv", b"1") for n in range(150)},
+        {"message": "m" * 3_000_000},
+    ],
+    ids=["fields", "files", "length"],
+)
+def test_a_form_of_too_much_is_refused(upload, extra):
+    upload(b"input\na\n", status=400, **extra)
+
+
+def test_of_very_many_errors_of_a_row_the_first_are_kept(upload):
+    row = orjson.dumps({str(key): 1 for key in range(50_000)})
+    done = upload(b"\n".join([row, b"7"]), "a.jsonl", on_error="skip")
+    assert (done["error_count"], len(done["errors"]), done["errors"][99]["column"]) == (2, 100, "99")
+
+
 def upload_any(upload, content, name):
     try:
         return upload(content, name, on_error="skip")
@@ -276,8 +328,8 @@ ITEM = st.fixed_dictionaries(
 )
 
 
-@settings(max_examples=5, phases=[Phase.generate], suppress_health_check=[HealthCheck.function_scoped_fixture])
-@given(items=st.lists(ITEM, min_size=1, max_size=4))
+@settings(max_examples=3, phases=[Phase.generate], suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(items=st.lists(ITEM, min_size=1, max_size=7))
 def test_what_is_exported_is_imported_as_it_was(items, editor, organization):
     def make():
         stamp = Dataset.objects.count()

@@ -5,9 +5,10 @@ from pathlib import PurePath
 from typing import Any, Self
 
 import orjson
+from django.core.exceptions import SuspiciousOperation
 from drf_spectacular.utils import extend_schema_field
 from rest_framework import serializers
-from rest_framework.exceptions import ValidationError
+from rest_framework.exceptions import ParseError, ValidationError
 from rest_framework.parsers import MultiPartParser
 
 from apps.evaluations.datasets.columns import MAX_COLUMNS, parse_target
@@ -45,8 +46,11 @@ class ImportParser(MultiPartParser):
     """`multipart/form-data` as one map of text, in which `file` is an UploadedFile."""
 
     def parse(self, stream: Any, media_type: str | None = None, parser_context: Any = None) -> Any:
-        with BODIES.enter():
-            parsed = super().parse(stream, media_type, parser_context)
+        try:
+            with BODIES.enter():
+                parsed = super().parse(stream, media_type, parser_context)
+        except SuspiciousOperation as error:  # too many fields or files, or fields that are too long
+            raise ParseError(str(error)) from None
         lists = [*parsed.data.lists(), *parsed.files.lists()]
         names = [name for name, _ in lists]
         repeated = [name for name, values in lists if len(values) > 1 or names.count(name) > 1]

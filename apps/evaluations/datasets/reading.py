@@ -7,9 +7,10 @@ from typing import Any, BinaryIO
 
 import orjson
 
-from apps.evaluations.datasets.columns import ColumnProblem, assemble, targets_of
+from apps.evaluations.datasets.columns import ColumnProblem, assemble, parse_target, targets_of
 from apps.evaluations.datasets.items import InvalidItem, Problem
 from apps.evaluations.models import ImportFormat
+from everquant.api.parsers import MAX_DEPTH
 
 Json = Any
 Row = dict[str, Json] | list[Problem]
@@ -30,12 +31,30 @@ class InvalidFile(Exception):
         self.field = field
 
 
-def read_rows(file: BinaryIO, file_format: str, columns: Columns = None) -> Iterator[Row]:
+def read_rows(file: BinaryIO, file_format: str, columns: Columns = None) -> "Rows":
     """Raises InvalidFile, also halfway."""
-    return _READERS[ImportFormat(file_format)](file, columns)
+    return Rows(file, ImportFormat(file_format), columns)
 
 
-def _read_csv(file: BinaryIO, columns: Columns) -> Iterator[Row]:
+class Rows:
+    """Once; with what the file calls the places of an item, which is known when the first row is."""
+
+    def __init__(self, file: BinaryIO, file_format: ImportFormat, columns: Columns) -> None:
+        self._names: dict[str, str] = {}
+        self._rows = _READERS[file_format](file, columns, self._names)
+
+    def __iter__(self) -> Iterator[Row]:
+        return self._rows
+
+    def column(self, path: str) -> str:
+        """The column that gives what is at this path, and the path within it; the path itself where none does."""
+        place = path
+        while place and place not in self._names:
+            place = place.rpartition(".")[0]
+        return f"{self._names[place]}{path.removeprefix(place)}" if place else path
+
+
+def _read_csv(file: BinaryIO, columns: Columns, names: dict[str, str]) -> Iterator[Row]:
     text = io.TextIOWrapper(file, encoding="utf-8-sig", newline="")
     lines = _Lines(text)
     reader = csv.reader(lines, strict=True)
@@ -45,6 +64,7 @@ def _read_csv(file: BinaryIO, columns: Columns) -> Iterator[Row]:
         if not any(header) or len(set(header)) != len(header):
             raise InvalidFile("The first line must name the columns, each once.")
         targets = targets_of(header, columns)
+        names |= {target.path: column for target, column in zip(targets, header, strict=True) if target}
         for values in reader:
             lines.begin_row()
             if not values:
@@ -102,8 +122,14 @@ def _read_lines(file: BinaryIO) -> Iterator[Json]:
             yield InvalidItem([("", f"Is not JSON: {error}"[:200])])
 
 
-def _read_jsonl(file: BinaryIO, columns: Columns) -> Iterator[Row]:
+def _read_jsonl(file: BinaryIO, columns: Columns, names: dict[str, str]) -> Iterator[Row]:
+    names |= _names(columns)
     return (_mapped(value, columns) for value in _read_lines(file))
+
+
+def _names(columns: Columns) -> dict[str, str]:
+    targets = {column: parse_target(target) for column, target in (columns or {}).items() if target is not None}
+    return {target.path: column for column, target in targets.items() if target is not None}
 
 
 def _mapped(value: Json, columns: Columns) -> Row:
@@ -139,18 +165,37 @@ class _Measured:
         return piece
 
 
-def _read_json(file: BinaryIO, columns: Columns) -> Iterator[Row]:
+def _read_json(file: BinaryIO, columns: Columns, names: dict[str, str]) -> Iterator[Row]:
     import ijson  # type: ignore[import-untyped]  # noqa: PLC0415 (a library of C, for imports alone)
 
+    names |= _names(columns)
     measured = _Measured(_after_mark(file))
     number = 0
     try:
-        for value in ijson.items(measured, "item", use_float=True, buf_size=_PIECE):
+        for value in _elements(ijson.basic_parse(measured, use_float=True, buf_size=_PIECE), ijson.ObjectBuilder):
             measured.since_value = 0
             number += 1
             yield _mapped(value, columns)
     except (ijson.JSONError, UnicodeDecodeError, OverflowError) as error:
         raise InvalidFile(f"What follows row {number} is not JSON: {error}"[:300]) from None
+
+
+def _elements(events: Iterator[tuple[str, Json]], new_builder: Callable[[], Any]) -> Iterator[Json]:
+    """What the list holds. Of what is nested too deeply nothing is built: `ijson.items` writes out the path of every
+    value, and takes minutes for half a megabyte of brackets."""
+    depth, builder = 0, new_builder()
+    is_too_deep = False
+    for event, value in events:
+        depth += event in {"start_map", "start_array"}
+        depth -= event in {"end_map", "end_array"}
+        is_too_deep = is_too_deep or depth > MAX_DEPTH + 1
+        if depth == 0 or (depth == 1 and event == "start_array"):
+            continue
+        if not is_too_deep:
+            builder.event(event, value)
+        if depth == 1:
+            yield InvalidItem([("", f"Nested deeper than {MAX_DEPTH} levels.")]) if is_too_deep else builder.value
+            is_too_deep, builder = False, new_builder()
 
 
 def _after_mark(file: BinaryIO) -> BinaryIO:
@@ -173,7 +218,7 @@ class _Joined:
         return piece
 
 
-def _read_openai(file: BinaryIO, columns: Columns) -> Iterator[Row]:
+def _read_openai(file: BinaryIO, columns: Columns, names: dict[str, str]) -> Iterator[Row]:
     if columns is not None:
         raise InvalidFile("Files in the form of OpenAI have no columns.", "columns")
     return (_from_messages(value) for value in _read_lines(file))
@@ -194,7 +239,7 @@ def _from_messages(value: Json) -> Row:
     return {"input": {**value, "messages": messages[:-1]}, "expected": expected}
 
 
-_READERS: dict[ImportFormat, Callable[[BinaryIO, Columns], Iterator[Row]]] = {
+_READERS: dict[ImportFormat, Callable[[BinaryIO, Columns, dict[str, str]], Iterator[Row]]] = {
     ImportFormat.CSV: _read_csv,
     ImportFormat.JSONL: _read_jsonl,
     ImportFormat.JSON: _read_json,

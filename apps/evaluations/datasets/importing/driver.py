@@ -11,7 +11,7 @@ from django.utils import timezone
 
 from apps.evaluations.datasets.importing import staging
 from apps.evaluations.datasets.items import InvalidItem, ItemChecker, NewItem, Problem, parse_item
-from apps.evaluations.datasets.reading import InvalidFile, Row, read_rows
+from apps.evaluations.datasets.reading import InvalidFile, Row, Rows, read_rows
 from apps.evaluations.datasets.services.versions import (
     allow_long_statements,
     make_version,
@@ -62,7 +62,7 @@ def drive(taken: DatasetImport, *, until: float | None = None) -> bool:
             _begin_anew(taken)
     except InvalidFile as error:
         told = {"row": None, "column": storable(error.field), "message": storable(error.message)}
-        _fail(taken, "INVALID_FILE", error.message, errors=[told, *taken.errors])
+        _fail(taken, "INVALID_FILE", error.message, errors=[told, *taken.errors][:MAX_ERRORS])
     except NotOurs:
         logger.info("import_left", import_id=str(taken.pk))
     except DATABASE_AWAY:
@@ -79,9 +79,10 @@ def _read(taken: DatasetImport, until: float | None) -> bool:
     checker = ItemChecker(taken.input_schema, taken.expected_schema)
     file = staging.StoredFile(taken)
     rows = read_rows(staging.opened(file), taken.format, taken.columns)
-    numbered = enumerate(itertools.islice(rows, taken.row_count, None), taken.row_count + 1)
+    unread = itertools.islice(rows, taken.row_count, None)
+    checked = enumerate((_checked(row, checker, rows) for row in unread), taken.row_count + 1)
     while True:
-        is_last = _read_block(taken, numbered, checker, file)
+        is_last = _read_block(taken, checked, file)
         if is_last:
             return True
         if STOPPING.is_set() or (until is not None and time.monotonic() > until):
@@ -96,31 +97,31 @@ def _pin_schemas(taken: DatasetImport) -> None:
 
 
 def _read_block(
-    taken: DatasetImport, rows: Iterator[tuple[int, Row]], checker: ItemChecker, file: staging.StoredFile
+    taken: DatasetImport, rows: Iterator[tuple[int, NewItem | list[Problem]]], file: staging.StoredFile
 ) -> bool:
-    """One block, checked and staged in one transaction with the progress. True when the file has ended."""
+    """One block, staged in one transaction with the progress. True when the file has ended."""
     good: list[staging.Staged] = []
     errors: list[dict[str, Any]] = []
+    room = MAX_ERRORS - len(taken.errors)
     bad = number = 0
     begun = time.monotonic()
-    for number, row in itertools.islice(rows, BLOCK):
-        item = _checked(row, checker)
+    for number, item in itertools.islice(rows, BLOCK):
         if isinstance(item, NewItem):
             good.append(staging.staged(taken, number, item))
         else:
             bad += 1
-            errors += [{"row": number, "column": storable(path), "message": storable(why)} for path, why in item]
+            told = item[: room - len(errors)]
+            errors += [{"row": number, "column": storable(path), "message": storable(why)} for path, why in told]
         if time.monotonic() - begun > BLOCK_S or file.taken - taken.read_bytes > BLOCK_BYTES:
             break
     has_ended = number == 0
     with transaction.atomic():
-        room = MAX_ERRORS - len(taken.errors)
         _write(
             taken,
             row_count=number or taken.row_count,
             read_bytes=taken.total_bytes if has_ended else file.taken,
             error_count=taken.error_count + bad,
-            errors=taken.errors + errors[: max(0, room)],
+            errors=taken.errors + errors,
         )
         if good:
             staging.stage(good)
@@ -132,14 +133,16 @@ def storable(text: str) -> str:
     return text[:MAX_MESSAGE].replace("\x00", "").encode(errors="replace").decode()
 
 
-def _checked(row: Row, checker: ItemChecker) -> NewItem | list[Problem]:
+def _checked(row: Row, checker: ItemChecker, file: Rows) -> NewItem | list[Problem]:
+    """The item that a row says, or its problems by the names of the file."""
     if isinstance(row, list):
         return row
     try:
         item = parse_item(row)
+        problems = checker.problems(item)
     except InvalidItem as error:
-        return error.problems
-    return checker.problems(item) or item
+        problems = error.problems
+    return [(file.column(path), why) for path, why in problems] or item
 
 
 def _write(taken: DatasetImport, **changes: Any) -> None:
