@@ -10,7 +10,9 @@ from apps.evaluations.engine import queue
 from apps.evaluations.engine.answers import MOST_BYTES
 from apps.evaluations.engine.driver import Drive
 from apps.evaluations.models import Evaluation, EvaluationCase, EvaluationStatus
+from apps.evaluations.runs.services import delete_evaluation
 from apps.executions.models import Execution, Source
+from everquant.api.errors import NotFound
 from tests.evaluations.conftest import AtOnce, make_calls
 from tests.evaluations.test_engine import inline, states
 from tests.upstream import Behaviour
@@ -94,3 +96,12 @@ def test_large_answers_are_taken_a_few_in_a_turn(make_dataset, make_evaluator, m
     while not one.is_done:
         one.turn()
     assert states(evaluation) == ["succeeded"] * 3
+
+
+def test_what_is_deleted_meanwhile_is_not_resumed(make_dataset, make_evaluator, make_evaluation, drive, organization):
+    version = make_dataset([{"input": "a", "output": "b"}])
+    evaluation = drive(make_evaluation(version, [{}], {"same": make_evaluator()}))
+    assert evaluation.score_error_count == 1
+    delete_evaluation(evaluation=Evaluation.objects.get(id=evaluation.id))
+    with pytest.raises(NotFound):
+        queue.resume(evaluation=evaluation, retry_errors=True)

@@ -17,7 +17,7 @@ from apps.evaluations.engine import ending
 from apps.evaluations.engine.jobs import call_drivers
 from apps.evaluations.models import Evaluation, EvaluationStatus, Reopening
 from apps.executions.orchestrator.leases import lease_end
-from everquant.api.errors import Conflict
+from everquant.api.errors import Conflict, NotFound
 
 # Counting and taking are one for all workers, so that the limit holds exactly.
 _LOCK = "SELECT pg_advisory_xact_lock(hashtext('evaluations.queue'))"
@@ -92,7 +92,11 @@ def resume(*, evaluation: Evaluation, retry_errors: bool) -> Evaluation:
 
 
 def _locked(evaluation: Evaluation) -> Evaluation:
-    found: Evaluation = Evaluation.objects.select_for_update(of=("self",)).get(id=evaluation.id)
+    """Raises NotFound for one that is being deleted."""
+    rows = Evaluation.objects.filter(id=evaluation.id, deleted_at__isnull=True)
+    found: Evaluation | None = rows.select_for_update(of=("self",)).first()
+    if found is None:
+        raise NotFound("No such object.")
     return found
 
 
