@@ -209,10 +209,10 @@ def test_ratios():
     after = before * rng.lognormal(0.1, 0.5, size=200)
     found = means.ratio_interval(after, before)
     wanted = stats.bootstrap((after, before), _mean_ratio, paired=True, n_resamples=9_999, rng=1).confidence_interval
-    error = (wanted.high - wanted.low) / 4
+    error = (wanted.high - wanted.low) / 4  # 9,999 resamples leave .04 of it; four of that, and our wider quantiles
     assert (found.low, found.high) == (
-        pytest.approx(wanted.low, abs=0.15 * error),
-        pytest.approx(wanted.high, abs=0.15 * error),
+        pytest.approx(wanted.low, abs=0.2 * error),
+        pytest.approx(wanted.high, abs=0.2 * error),
     )
     many = means.ratio_interval(np.tile(after, 300), np.tile(before, 300))
     assert (many.method, many.high - many.low) == (

@@ -147,19 +147,15 @@ def krippendorff_alpha(
 
 
 def _resampled(within: Any, sizes: Any) -> Any:
-    """The observed disagreement of each resample of the units; a few million draws in memory at a time.
-
-    Units that are the same are drawn together: how often, is multinomial.
-    """
+    """The observed disagreement of each resample of the units; a few million draws in memory at a time."""
     import numpy as np  # noqa: PLC0415 (only where it is used)
 
     drawing, n_units = np.random.default_rng(SEED), len(sizes)
-    units, counts = np.unique(np.stack([within, sizes]), axis=1, return_counts=True)
-    at_once = max(1, MOST_DRAWN // len(counts))
+    at_once = max(1, MOST_DRAWN // n_units)
     found = []
     for start in range(0, BOOTSTRAP_RESAMPLES, at_once):
-        drawn = drawing.multinomial(n_units, counts / n_units, size=min(at_once, BOOTSTRAP_RESAMPLES - start))
-        found.append((drawn @ units[0]) / (drawn @ units[1]))
+        drawn = drawing.integers(n_units, size=(min(at_once, BOOTSTRAP_RESAMPLES - start), n_units))
+        found.append(within[drawn].sum(axis=1) / sizes[drawn].sum(axis=1))
     return np.concatenate(found)
 
 
