@@ -2,7 +2,7 @@
 
 import pytest
 from django.core.files.uploadedfile import SimpleUploadedFile
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from jsonschema import Draft202012Validator
 
@@ -307,6 +307,7 @@ PARTS = {
 _SAID = st.sampled_from(["abc", "long", 1, 6, None, [1, "abc"], [2, "long", None], {}])
 
 
+@settings(max_examples=40)
 @given(values=st.lists(st.dictionaries(st.sampled_from("abcde"), _SAID, max_size=4) | _SAID, min_size=2, max_size=6))
 def test_a_checker_of_many_values_says_of_each_what_the_library_says(values):
     checker, stock = Checker(PARTS), Draft202012Validator(PARTS)

@@ -328,7 +328,7 @@ ITEM = st.fixed_dictionaries(
 )
 
 
-@settings(max_examples=3, phases=[Phase.generate], suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=2, phases=[Phase.generate], suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(items=st.lists(ITEM, min_size=1, max_size=7))
 def test_what_is_exported_is_imported_as_it_was(items, editor, organization):
     def make():
