@@ -7,8 +7,8 @@ from typing import Any
 from uuid import UUID
 
 from apps.evaluations.annotation.services import emails_of
-from apps.evaluations.annotation.values import configs_of, named_values
-from apps.evaluations.models import Annotation, AnnotationQueue, ScoreConfig
+from apps.evaluations.annotation.values import configs_of, value_namer
+from apps.evaluations.models import Annotation, AnnotationQueue
 from everquant.api.envelope import dumps
 
 _BLOCK = 200
@@ -20,20 +20,19 @@ Json = Any
 
 
 def export_jsonl(queue: AnnotationQueue) -> Iterator[bytes]:
-    configs = configs_of(queue)
+    named = value_namer(configs_of(queue))
     for annotation, email in _submitted(queue):
-        yield dumps(_row(annotation, email, configs)) + b"\n"
+        yield dumps({**_row(annotation, email), "values": named(annotation.values)}) + b"\n"
 
 
 def export_csv(queue: AnnotationQueue) -> Iterator[bytes]:
     """With a header. What is no text is JSON; text that begins like a formula gets an apostrophe before it."""
     configs = configs_of(queue)
-    columns = [f"values.{config.name}" for config in configs]
+    named, columns = value_namer(configs), [f"values.{config.name}" for config in configs]
     yield _line([*_columns(), *columns])
     for annotation, email in _submitted(queue):
-        row = _row(annotation, email, configs)
-        values = row.pop("values")
-        yield _line([*row.values(), *(values.get(config.name) for config in configs)])
+        values = named(annotation.values)
+        yield _line([*_row(annotation, email).values(), *(values.get(config.name) for config in configs)])
 
 
 def _columns() -> list[str]:
@@ -43,14 +42,14 @@ def _columns() -> list[str]:
     ]  # fmt: skip
 
 
-def _row(annotation: Annotation, email: str | None, configs: Sequence[ScoreConfig]) -> dict[str, Json]:
+def _row(annotation: Annotation, email: str | None) -> dict[str, Json]:
     task = annotation.task
     told = (
         annotation.id, task.id, task.position, task.execution_id, task.evaluation_id, task.item_id,
         annotation.annotator_id, email, annotation.submitted_at, annotation.duration_ms, annotation.comment,
         *(getattr(task, name) for name in _TASK),
     )  # fmt: skip
-    return {**dict(zip(_columns(), told, strict=True)), "values": named_values(configs, annotation.values)}
+    return dict(zip(_columns(), told, strict=True))
 
 
 def _submitted(queue: AnnotationQueue) -> Iterator[tuple[Annotation, str | None]]:

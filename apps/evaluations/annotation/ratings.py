@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 from uuid import UUID
 
-from apps.evaluations.annotation.values import configs_of, labels_of, value_problem
+from apps.evaluations.annotation.values import configs_of, labels_of, problem_finder
 from apps.evaluations.models import Annotation, AnnotationQueue, ScoreConfig, ScoreType
 
 Json = Any
@@ -27,14 +27,15 @@ class Ratings:
 def ratings_of(queue: AnnotationQueue) -> list[Ratings]:
     """One for each score config of the queue. A value that no longer fits its config is left out."""
     ratings = [Ratings(config) for config in configs_of(queue)]
+    prepared = [(one.by_task, str(one.config.id), problem_finder(one.config)) for one in ratings]
     rows = (
         Annotation.objects.filter(queue=queue).submitted().order_by("task__position", "task_id", "submitted_at", "id")
     )
     for task_id, annotator_id, values in rows.values_list("task_id", "annotator_id", "values").iterator(2_000):
-        for one in ratings:
-            value = values.get(str(one.config.id))
-            if value is not None and value_problem(one.config, value) is None:
-                one.by_task.setdefault(task_id, {})[annotator_id] = value
+        for by_task, key, problem in prepared:
+            value = values.get(key)
+            if value is not None and problem(value) is None:
+                by_task.setdefault(task_id, {})[annotator_id] = value
     return ratings
 
 

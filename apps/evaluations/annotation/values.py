@@ -1,7 +1,7 @@
 """What people may say of a task: one value for each score config of its queue."""
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any
 
 from apps.evaluations.models import AnnotationQueue, ScoreConfig, ScoreType
@@ -19,16 +19,19 @@ def configs_of(queue: AnnotationQueue) -> list[ScoreConfig]:
 
 def value_problem(config: ScoreConfig, value: Json) -> str | None:
     """Why this cannot be a value of the score config; None when it can."""
+    return problem_finder(config)(value)
+
+
+def problem_finder(config: ScoreConfig) -> Callable[[Json], str | None]:
+    """`value_problem` for many values of the config."""
     if config.type == ScoreType.BOOLEAN:
-        return None if isinstance(value, bool) else "Must be true or false."
+        return lambda value: None if isinstance(value, bool) else "Must be true or false."
     if config.type == ScoreType.NUMERIC:
-        return _number_problem(config, value)
-    if not isinstance(value, str):
-        return "Must be text."
-    if config.type == ScoreType.CATEGORICAL:
-        labels = labels_of(config)
-        return None if value in labels else f"Must be one of: {', '.join(labels)}."[:500]
-    return None if value.strip() and len(value) <= LONGEST_TEXT else f"Must have 1 to {LONGEST_TEXT} characters."
+        return lambda value: _number_problem(config, value)
+    if config.type == ScoreType.TEXT:
+        return _text_problem
+    labels = dict.fromkeys(labels_of(config))
+    return lambda value: _label_problem(labels, value)
 
 
 def labels_of(config: ScoreConfig) -> list[str]:
@@ -59,11 +62,27 @@ def checked_values(configs: Sequence[ScoreConfig], given: Mapping[str, Json]) ->
 
 def named_values(configs: Sequence[ScoreConfig], values: Mapping[str, Json]) -> dict[str, Json]:
     """By the name of the config; those that the queue no longer asks for, or that no longer fit, are left out."""
-    return {
-        config.name: values[str(config.id)]
-        for config in configs
-        if str(config.id) in values and value_problem(config, values[str(config.id)]) is None
+    return value_namer(configs)(values)
+
+
+def value_namer(configs: Sequence[ScoreConfig]) -> Callable[[Mapping[str, Json]], dict[str, Json]]:
+    """`named_values` for many annotations of the configs."""
+    prepared = [(str(config.id), config.name, problem_finder(config)) for config in configs]
+    return lambda values: {
+        name: values[key] for key, name, problem in prepared if key in values and problem(values[key]) is None
     }
+
+
+def _label_problem(labels: Collection[str], value: Json) -> str | None:
+    if not isinstance(value, str):
+        return "Must be text."
+    return None if value in labels else f"Must be one of: {', '.join(labels)}."[:500]
+
+
+def _text_problem(value: Json) -> str | None:
+    if not isinstance(value, str):
+        return "Must be text."
+    return None if value.strip() and len(value) <= LONGEST_TEXT else f"Must have 1 to {LONGEST_TEXT} characters."
 
 
 def _number_problem(config: ScoreConfig, value: Json) -> str | None:
