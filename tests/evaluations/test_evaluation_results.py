@@ -156,9 +156,7 @@ def test_the_summary_has_no_error_in_its_means(viewer, evaluation):
     assert (new["latency_ms"]["p50"], new["input_tokens"], new["cost_usd"]) == (200.0, 30, "0.030000000000")
 
 
-def test_equal_scores_say_nothing_of_how_far_their_mean_is_right(
-    viewer, make_dataset, make_evaluator, make_evaluation
-):
+def test_equal_scores_say_nothing_of_how_far_their_mean_is_right(viewer, make_dataset, make_evaluator, make_evaluation):
     made = finish(make_evaluation(make_dataset(["a", "b"]), [{}], {"same": make_evaluator()}), [[[True]], [[True]]])
     metric = read(viewer, made, "summary")["data"]["subjects"][0]["metrics"][0]
     assert (metric["mean"], metric["mean_interval"], metric["pass_rate_interval"]["low"] < 0.4) == (1.0, None, True)

@@ -39,9 +39,7 @@ def read_configuration(path: Path, changes: Sequence[str] = ()) -> tuple[dict[st
         raise UsageFailure(f"{path}: gate must be a mapping.")
     _refuse_unknown(gate, GATE_FIELDS, f"{path}: gate")
     if has_gate and not gate.get("rules"):
-        raise UsageFailure(
-            f"{path}: gate has no rules, and would be green whatever comes: leave it out."
-        )
+        raise UsageFailure(f"{path}: gate has no rules, and would be green whatever comes: leave it out.")
     if isinstance(said.get("budget_usd"), int | float):
         said["budget_usd"] = f"{Decimal(str(said['budget_usd'])):f}"
     return said, gate
