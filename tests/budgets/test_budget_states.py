@@ -116,7 +116,7 @@ class Spending(RuleBasedStateMachine):
         try:
             with transaction.atomic():
                 row.save(force_insert=True)
-                with budgeting.reserving(row, amount, None) as reservation:
+                with budgeting.reserving(row, amount, None, is_new=is_running) as reservation:
                     recording.send(reservation)
         except BudgetExceeded:
             assert is_refused

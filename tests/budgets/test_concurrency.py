@@ -11,7 +11,7 @@ from django.utils import timezone
 
 from apps.executions import orchestrator
 from apps.executions.models import Budget, BudgetSpend, Execution, Reservation, Status
-from apps.executions.orchestrator import Command, budgeting
+from apps.executions.orchestrator import Command, budgeting, recording
 from apps.executions.sweeping import fail_interrupted
 from everquant.api.errors import BudgetExceeded
 from tests.budgets.conftest import state
@@ -116,7 +116,8 @@ def test_nothing_is_reserved_for_what_has_ended(command, make_budget):
     prepared = orchestrator.prepare(command)
     budget = make_budget("1")
     assert prepared.execution.cancel()
-    with budgeting.Hold(prepared.execution, prepared.plan).reserved():
-        pass
+    with budgeting.Hold(prepared.execution, prepared.plan).reserved() as reservation:
+        recording.send(reservation)
+    assert reservation
     assert state(budget["id"]) == (0, 0)
     assert not Reservation.objects.exists()

@@ -8,7 +8,7 @@ from django.utils import timezone
 
 from apps.executions import orchestrator
 from apps.executions.models import Budget, BudgetSpend, Execution, Reservation, Status
-from apps.executions.orchestrator import Command, budgeting
+from apps.executions.orchestrator import Command, budgeting, recording
 from apps.executions.sweeping import fail_interrupted
 from apps.users.models import ApiKey
 from everquant.api.errors import BudgetExceeded
@@ -192,8 +192,9 @@ def test_reserving_again_for_the_same_execution_changes_nothing(prepare, make_bu
     budget = make_budget("1")
     prepared = prepare()
     before = state(budget["id"])
-    with budgeting.Hold(prepared.execution, prepared.plan).reserved():
-        pass
+    with budgeting.Hold(prepared.execution, prepared.plan).reserved() as reservation:
+        recording.send(reservation)
+    assert reservation
     assert state(budget["id"]) == before
 
 

@@ -208,7 +208,7 @@ def hold(execution: Execution, payload: ExecutionPayload, plan: Plan, *, is_new:
     cached = response_cache.find(payload, lambda: _target(execution, held.plan, model))
     is_queued = execution.status == Status.QUEUED
     parameters = payload.parameters if is_queued else held.plan.parameters_for(model)
-    with held.reserved(is_free=cached is not None) as reservation:
+    with held.reserved(is_new=is_new, is_free=cached is not None) as reservation:
         if is_new:
             payload.parameters = parameters
             recording.begin(execution, payload, reservation)
