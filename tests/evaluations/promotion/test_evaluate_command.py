@@ -123,6 +123,7 @@ def evaluation(status="running", **more):
         ["run", "--policy", EVALUATION],
         ["compare"],
         ["gate", "no-id"],
+        ["gate", EVALUATION, "--policy", EVALUATION, "--version", "1", "--against", EVALUATION],
     ],
 )
 def test_what_cannot_be_asked_is_no_verdict(evaluate, server, arguments):

@@ -126,6 +126,8 @@ class Command(BaseCommand):
         return Outcome(evaluation, client.get(f"evaluations/{evaluation['id']}/summary"), comparison)
 
     def _gate(self, client: Client, console: "Console", options: Json) -> Outcome:
+        if options["policy"] and options["against"]:
+            raise UsageFailure("--policy says itself what is compared: leave --against out.")
         gate = {} if options["policy"] else read_configuration(options["file"], options["set"])[1]
         if not options["policy"] and not gate.get("rules"):
             raise UsageFailure(f"{options['file']} has no gate.rules.")
