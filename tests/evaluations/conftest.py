@@ -1,5 +1,6 @@
 """Datasets, evaluators and evaluations as rows, and results that look as if they had been driven."""
 
+import threading
 import time
 from collections.abc import Mapping, Sequence
 from concurrent.futures import Executor, Future
@@ -9,6 +10,7 @@ from uuid import uuid4
 
 import orjson
 import pytest
+from django.db import connection
 from django.utils import timezone
 
 from apps.evaluations.engine import queue
@@ -144,6 +146,26 @@ def drive():
         return evaluation
 
     return until_ended
+
+
+@pytest.fixture
+def worker(drive):
+    """Drives evaluations until the test ends."""
+    ending = threading.Event()
+
+    def work():
+        try:
+            while not ending.wait(0.05):
+                for evaluation in Evaluation.objects.live():
+                    drive(evaluation)
+        finally:
+            connection.close()
+
+    thread = threading.Thread(target=work)
+    thread.start()
+    yield
+    ending.set()
+    thread.join(20)
 
 
 def make_calls(evaluation: Evaluation) -> None:

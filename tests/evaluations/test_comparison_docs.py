@@ -4,49 +4,19 @@ import json
 import os
 import re
 import subprocess
-import threading
 from pathlib import Path
-from urllib.parse import urlsplit
 
 import pytest
 from django.core.management import call_command
-from django.db import connection
 
 from apps.evaluations.comparing.rules import SHAPES
-from apps.evaluations.models import Evaluation, GateResult
+from apps.evaluations.models import GateResult
 from apps.evaluations.statistics.binary import exact_interval
 from apps.evaluations.statistics.intervals import one_sided
+from tests.tours import tour
 
 TEXT = (Path(__file__).parents[2] / "docs" / "comparison.md").read_text()
 PASSWORD = "first comparison of two"
-
-
-def tour(base):
-    code = re.search(r"<!-- tour: curl -->\n```sh\n(.*?)```", TEXT, re.DOTALL)[1]
-    for written, real in (("http://localhost:8080", base), ("the password that make up printed", PASSWORD)):
-        assert written in code
-        code = code.replace(written, real)
-    return code
-
-
-@pytest.fixture
-def worker(drive):
-    """Drives evaluations until the test ends."""
-    ending = threading.Event()
-
-    def work():
-        try:
-            while not ending.wait(0.05):
-                for evaluation in Evaluation.objects.live():
-                    drive(evaluation)
-        finally:
-            connection.close()
-
-    thread = threading.Thread(target=work)
-    thread.start()
-    yield
-    ending.set()
-    thread.join(20)
 
 
 @pytest.mark.django_db(transaction=True)
@@ -54,7 +24,7 @@ def test_the_first_comparison_works_as_written(live_server, settings, worker, tm
     settings.DEMO_PASSWORD = PASSWORD
     call_command("create_demo")
     environment = {"PATH": os.environ["PATH"], "NO_PROXY": "*"}
-    script = tour(f"http://localhost:{urlsplit(live_server.url).port}")
+    script = tour("comparison.md", live_server.url, PASSWORD)
     done = subprocess.run(
         ["bash", "-eu"], input=script, env=environment, cwd=tmp_path, capture_output=True, text=True, timeout=60,
         check=False,

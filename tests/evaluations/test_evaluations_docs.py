@@ -3,49 +3,17 @@
 import os
 import re
 import subprocess
-import threading
 from pathlib import Path
-from urllib.parse import urlsplit
 
 import pytest
 from django.core.management import call_command
-from django.db import connection
 
 from apps.evaluations.models import Evaluation
+from tests.tours import tour
 
 DOCS = Path(__file__).parents[2] / "docs"
 TEXT = (DOCS / "evaluations.md").read_text()
 PASSWORD = "first of many evaluations"
-
-
-def tour(base):
-    found = re.search(r"<!-- tour: curl -->\n```sh\n(.*?)```", TEXT, re.DOTALL)
-    assert found
-    code = found[1]
-    for written, real in (("http://localhost:8080", base), ("the password that make up printed", PASSWORD)):
-        assert written in code
-        code = code.replace(written, real)
-    return code
-
-
-@pytest.fixture
-def worker(drive):
-    """Drives what is queued until the test ends."""
-    ending = threading.Event()
-
-    def work():
-        try:
-            while not ending.wait(0.05):
-                for evaluation in Evaluation.objects.live():
-                    drive(evaluation)
-        finally:
-            connection.close()
-
-    thread = threading.Thread(target=work)
-    thread.start()
-    yield
-    ending.set()
-    thread.join(10)
 
 
 @pytest.mark.django_db(transaction=True)
@@ -53,7 +21,7 @@ def test_the_first_evaluation_works_as_written(live_server, settings, worker, tm
     settings.DEMO_PASSWORD = PASSWORD
     call_command("create_demo")
     environment = {"PATH": os.environ["PATH"], "NO_PROXY": "*"}
-    script = tour(f"http://localhost:{urlsplit(live_server.url).port}")
+    script = tour("evaluations.md", live_server.url, PASSWORD)
     done = subprocess.run(
         ["bash", "-eu"],
         input=script,

@@ -3,16 +3,14 @@
 import os
 import re
 import subprocess
-import threading
 from pathlib import Path
 from urllib.parse import urlsplit
 
 import pytest
 from django.core.management import call_command
-from django.db import connection
 
 from apps.evaluations.evaluators import MODEL_BASED
-from apps.evaluations.models import Evaluation, JudgeAgreement
+from apps.evaluations.models import JudgeAgreement
 
 TEXT = (Path(__file__).parents[2] / "docs" / "evaluators.md").read_text()
 PASSWORD = "first judge of them all"
@@ -24,26 +22,6 @@ def test_every_kind_and_key_is_described(kind):
     assert [key for key in kind.config_schema["properties"] if f"`{key}`" not in row] == []
     choices = [one for schema in kind.config_schema["properties"].values() for one in schema.get("enum", ())]
     assert [one for one in choices if f"`{one}`" not in row] == []
-
-
-@pytest.fixture
-def worker(drive):
-    """Drives what is queued until the test ends."""
-    ending = threading.Event()
-
-    def work():
-        try:
-            while not ending.wait(0.05):
-                for evaluation in Evaluation.objects.live():
-                    drive(evaluation)
-        finally:
-            connection.close()
-
-    thread = threading.Thread(target=work)
-    thread.start()
-    yield
-    ending.set()
-    thread.join(10)
 
 
 @pytest.mark.django_db(transaction=True)

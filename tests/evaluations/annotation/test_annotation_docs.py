@@ -4,26 +4,16 @@ import os
 import re
 import subprocess
 from pathlib import Path
-from urllib.parse import urlsplit
 
 import pytest
 from django.core.management import call_command
 
 from apps.evaluations.models import Annotation, AnnotationTask, Dataset, DatasetItem
+from tests.tours import tour
 
 DOCS = Path(__file__).parents[3] / "docs"
 TEXT = (DOCS / "annotation.md").read_text()
 PASSWORD = "first queue of annotation"
-
-
-def tour(base):
-    found = re.search(r"<!-- tour: curl -->\n```sh\n(.*?)```", TEXT, re.DOTALL)
-    assert found
-    code = found[1]
-    for written, real in (("http://localhost:8080", base), ("the password that make up printed", PASSWORD)):
-        assert written in code
-        code = code.replace(written, real)
-    return code
 
 
 @pytest.mark.django_db(transaction=True)
@@ -31,7 +21,7 @@ def test_the_first_queue_works_as_written(live_server, settings):
     settings.DEMO_PASSWORD = PASSWORD
     call_command("create_demo")
     environment = {"PATH": os.environ["PATH"], "NO_PROXY": "*"}
-    script = tour(f"http://localhost:{urlsplit(live_server.url).port}")
+    script = tour("annotation.md", live_server.url, PASSWORD)
     done = subprocess.run(
         ["bash", "-eu"], input=script, env=environment, capture_output=True, text=True, timeout=60, check=False
     )

@@ -5,13 +5,11 @@ import os
 import re
 import shlex
 import subprocess
-import threading
 from pathlib import Path
 from xml.etree import ElementTree as ET
 
 import pytest
 import yaml
-from django.db import connection
 
 from apps.evaluations.ci.configuration import FIELDS, GATE_FIELDS, read_configuration
 from apps.evaluations.management.commands.evaluate import Command
@@ -30,26 +28,6 @@ def commands(*words):
     """The lines of the document that call the command with these words, without `python`."""
     lines = re.findall(r"^python (manage\.py evaluate .*)$", TEXT, re.MULTILINE)
     return [line for line in lines if all(word in line for word in words)]
-
-
-@pytest.fixture
-def worker(drive):
-    """Drives evaluations until the test ends."""
-    ending = threading.Event()
-
-    def work():
-        try:
-            while not ending.wait(0.05):
-                for evaluation in Evaluation.objects.live():
-                    drive(evaluation)
-        finally:
-            connection.close()
-
-    thread = threading.Thread(target=work)
-    thread.start()
-    yield
-    ending.set()
-    thread.join(20)
 
 
 @pytest.fixture
