@@ -5,7 +5,6 @@ import re
 import subprocess
 import threading
 from pathlib import Path
-from urllib.parse import urlsplit
 
 import pytest
 from django.core.management import call_command
@@ -16,20 +15,11 @@ from apps.workflows.engine import queue
 from apps.workflows.engine.running import work_at
 from apps.workflows.models import WorkflowRun
 from everquant.api.parsers import parse_json
+from tests.tours import tour
 
 DOCS = Path(__file__).parents[2] / "docs"
 TEXT = (DOCS / "workflows.md").read_text()
 PASSWORD = "first run of a workflow"
-
-
-def tour(base):
-    found = re.search(r"<!-- tour: curl -->\n```sh\n(.*?)```", TEXT, re.DOTALL)
-    assert found
-    code = found[1]
-    for written, real in (("http://localhost:8080", base), ("the password that make up printed", PASSWORD)):
-        assert written in code
-        code = code.replace(written, real)
-    return code
 
 
 @pytest.fixture
@@ -57,7 +47,7 @@ def test_the_first_run_works_as_written(live_server, settings, worker, work):
     settings.DEMO_PASSWORD = PASSWORD
     call_command("create_demo")
     environment = {"PATH": os.environ["PATH"], "NO_PROXY": "*"}
-    script = tour(f"http://localhost:{urlsplit(live_server.url).port}")
+    script = tour("workflows.md", live_server.url, PASSWORD)
     done = subprocess.run(
         ["bash", "-eu"], input=script, env=environment, capture_output=True, text=True, timeout=60, check=False
     )
