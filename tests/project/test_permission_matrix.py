@@ -261,7 +261,12 @@ def leave(answer: Any) -> None:
 
 RESTORES = {f"{collection}/<uuid:pk>/restore" for collection in ("prompts", "workflows", "datasets")}
 # Models, budgets and prices of an organization are remembered by the process that executes.
-REMEMBERS_MODELS = {"prompts/<uuid:pk>/execute", "executions/batch", "executions/<uuid:pk>/retry"}
+REMEMBERS_MODELS = {
+    "prompts/<uuid:pk>/execute",
+    "executions/batch",
+    "executions/<uuid:pk>/retry",
+    "evaluations/estimate",
+}
 EVALUATIONS_BEFORE: dict[str, dict[str, Any]] = {
     "evaluations/<uuid:pk>/cancel": {"status": "queued", "finished_at": None},
     "evaluations/<uuid:pk>/resume": {"status": "cancelled"},
@@ -273,8 +278,11 @@ def prepare(route: Route, world: World) -> None:
     """What must have happened before the route can succeed, and before its queries are the usual ones."""
     prepare_evaluations(route, world)
     if route.path in REMEMBERS_MODELS:
-        path = f"/api/v1/prompts/{world.ids['prompts']}/execute"
-        assert world.callers["admin"].post(path, {"variables": {"name": "Ada"}}).status_code == 200
+        path, body = f"/api/v1/prompts/{world.ids['prompts']}/execute", {"variables": {"name": "Ada"}}
+        by_default = world.callers["admin"].post(path, body)
+        assert by_default.status_code == 200
+        by_id = world.callers["admin"].post(path, {**body, "model_id": by_default.json()["data"]["model_id"]})
+        assert by_id.status_code == 200
     if route.path in RESTORES:
         collection = route.path.split("/")[0]
         assert world.callers["admin"].delete(f"/api/v1/{collection}/{world.ids[collection]}").status_code == 204
