@@ -121,6 +121,24 @@ def test_judges_ask_the_same_budget_and_are_asked_again_when_there_is_more(
     assert (done.status, done.score_count, upstream.request_count) == ("succeeded", 60, 60)
 
 
+def test_what_a_killed_driver_was_billed_for_is_in_the_budget(
+    make_dataset, make_evaluation, drive, judge, upstream, organization
+):
+    upstream.answer_always(verdict(True))
+    evaluation = make_evaluation(
+        recorded(make_dataset, 20), [{}], {"good": judge(parameters={"max_tokens": 50})}, budget_usd=Decimal("0.015")
+    )
+    Drive(queue.take(), AtOnce()).turn()
+    lost = Decimal("0.0149")
+    Execution.objects.create(
+        organization_id=organization.id, source=Source.JUDGE, status="succeeded", cost_usd=lost, price={},
+        metadata={"evaluation_id": str(evaluation.id)}, created_at=timezone.now(), finished_at=timezone.now(),
+    )  # fmt: skip
+    Evaluation.objects.update(lease_expires_at=timezone.now() - timezone.timedelta(seconds=1))
+    done = drive(evaluation)
+    assert (done.status, done.error_code, upstream.request_count) == ("failed", "BUDGET_EXCEEDED", 0)
+
+
 @contextmanager
 def capacity(jobs):
     set_capacity(jobs)

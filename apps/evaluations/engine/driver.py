@@ -17,6 +17,7 @@ from apps.evaluations.engine.asking import Asking
 from apps.evaluations.engine.changes import Answer, Changes, News
 from apps.evaluations.engine.ledger import Ledger
 from apps.evaluations.engine.scoring import Scoring
+from apps.evaluations.engine.slow import unrecorded_usd
 from apps.evaluations.engine.subjects import PRICE_UNKNOWN
 from apps.evaluations.models import CaseStatus, Evaluation, EvaluationStatus
 from apps.executions.orchestrator.cases import Asker, call_runners
@@ -96,6 +97,9 @@ class Drive:
             cases.make(evaluation, self._asking.subject_count)
         else:
             evaluation.refresh_from_db(fields=["succeeded_count", "failed_count"])
+            if evaluation.fence > 1:
+                # Counted twice once they are found again: too much is held back then, never too little.
+                self._ledger.hold("unrecorded", unrecorded_usd(evaluation))
             self._asking.open()
             self._is_open = True
 

@@ -9,6 +9,8 @@ from decimal import Decimal
 from queue import Empty, SimpleQueue
 
 from django.conf import settings
+from django.db.models import Sum
+from django.db.models.functions import Coalesce
 
 from apps.evaluations.engine.cases import Answered
 from apps.evaluations.engine.changes import Changes
@@ -16,6 +18,7 @@ from apps.evaluations.engine.ledger import Ledger
 from apps.evaluations.engine.metrics import Metric, ScoreRow, score
 from apps.evaluations.judging.calling import caller_for
 from apps.evaluations.models import Evaluation
+from apps.executions.models import Execution, Source
 from apps.models.providers.cancellation import Cancellation
 from apps.workflows.evaluating import ABSENT, Caller, Context
 from everquant.db import release_connection
@@ -120,4 +123,18 @@ class SlowScores:
             deadline=time.monotonic() + settings.BACKGROUND_PATIENCE + settings.PROVIDER_TOTAL_TIMEOUT,
             cancellation=self.cancellation,
             allow=allow if self._ledger.is_limited else None,
+            metadata=_mark(evaluation),
         )
+
+
+def _mark(evaluation: Evaluation) -> dict[str, str]:
+    """By which calls of its evaluators are found."""
+    return {"evaluation_id": str(evaluation.id)}
+
+
+def unrecorded_usd(evaluation: Evaluation) -> Decimal:
+    """What calls of its evaluators have cost that no score tells of: their driver was killed before."""
+    calls = Execution.objects.filter(organization_id=evaluation.organization_id, source=Source.JUDGE)
+    mine = calls.exclude(metadata={}).filter(metadata__contains=_mark(evaluation))
+    spent: Decimal = mine.aggregate(spent=Coalesce(Sum("cost_usd"), Decimal(0)))["spent"]
+    return max(Decimal(0), spent - evaluation.evaluator_cost_usd)

@@ -35,11 +35,13 @@ def caller_for(
     deadline: float | None = None,
     cancellation: Cancellation | None = None,
     allow: Allow | None = None,
+    metadata: dict[str, Any] | None = None,
 ) -> Caller:
     """Calls on behalf of these, each made once for its key after `key_prefix`, however often it is asked for.
 
     `deadline` is when all of them end at the latest, in seconds of `time.monotonic()`. `allow` is given the most that a
     call can cost, in USD and None where no price is known, and refuses it with an EvaluationError: then it is not made.
+    `metadata` is that of the executions.
     """
     command = Command(
         organization_id=organization_id,
@@ -50,6 +52,7 @@ def caller_for(
         is_patient=True,
         is_pinned=True,
         is_limited=allow is not None,
+        metadata=metadata or {},
     )
     return _Orchestrated(command, key_prefix, cancellation or Cancellation(), allow)
 
