@@ -2,7 +2,9 @@
 
 import csv
 import io
+import math
 from collections.abc import Callable, Iterator, Mapping
+from decimal import Decimal
 from typing import Any, BinaryIO
 
 import orjson
@@ -172,7 +174,7 @@ def _read_json(file: BinaryIO, columns: Columns, names: dict[str, str]) -> Itera
     measured = _Measured(_after_mark(file))
     number = 0
     try:
-        for value in _elements(ijson.basic_parse(measured, use_float=True, buf_size=_PIECE), ijson.ObjectBuilder):
+        for value in _elements(ijson.basic_parse(measured, buf_size=_PIECE), ijson.ObjectBuilder):
             measured.since_value = 0
             number += 1
             yield _mapped(value, columns)
@@ -184,8 +186,10 @@ def _elements(events: Iterator[tuple[str, Json]], new_builder: Callable[[], Any]
     """What the list holds. Of what is nested too deeply nothing is built: `ijson.items` writes out the path of every
     value, and takes minutes for half a megabyte of brackets."""
     depth, builder = 0, new_builder()
-    is_too_deep = False
-    for event, value in events:
+    is_too_deep = is_too_large = False
+    for event, given in events:
+        value = _double(given) if event == "number" else given
+        is_too_large = is_too_large or (event == "number" and math.isinf(value))
         depth += event in {"start_map", "start_array"}
         depth -= event in {"end_map", "end_array"}
         is_too_deep = is_too_deep or depth > MAX_DEPTH + 1
@@ -194,8 +198,23 @@ def _elements(events: Iterator[tuple[str, Json]], new_builder: Callable[[], Any]
         if not is_too_deep:
             builder.event(event, value)
         if depth == 1:
-            yield InvalidItem([("", f"Nested deeper than {MAX_DEPTH} levels.")]) if is_too_deep else builder.value
-            is_too_deep, builder = False, new_builder()
+            if is_too_deep:
+                yield InvalidItem([("", f"Nested deeper than {MAX_DEPTH} levels.")])
+            elif is_too_large:
+                yield InvalidItem([("", "Has a number that is too large.")])
+            else:
+                yield builder.value
+            is_too_deep, is_too_large, builder = False, False, new_builder()
+
+
+def _double(number: int | Decimal) -> int | float:
+    """As orjson reads it: what has a fraction, an exponent or more than 64 bits is a double."""
+    if isinstance(number, int) and -(2**63) <= number < 2**64:
+        return number
+    try:
+        return float(number)
+    except OverflowError:
+        return math.inf
 
 
 def _after_mark(file: BinaryIO) -> BinaryIO:
