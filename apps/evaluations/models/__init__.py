@@ -1,3 +1,12 @@
+from apps.evaluations.models.ab_tests import (
+    ABArm,
+    ABArmMeasure,
+    ABIncident,
+    ABObservation,
+    ABPending,
+    ABPoint,
+    ABUnit,
+)
 from apps.evaluations.models.agreements import JudgeAgreement, Weighting
 from apps.evaluations.models.annotations import (
     Annotation,
@@ -61,6 +70,13 @@ __all__ = [
     "SPLIT_LENGTH",
     "TERMINAL_EVALUATION",
     "TERMINAL_IMPORT",
+    "ABArm",
+    "ABArmMeasure",
+    "ABIncident",
+    "ABObservation",
+    "ABPending",
+    "ABPoint",
+    "ABUnit",
     "Annotation",
     "AnnotationCriterion",
     "AnnotationQueue",

@@ -92,6 +92,7 @@ class Execution(models.Model):
     unit_id = models.CharField(max_length=UNIT_ID_LENGTH, blank=True)
     ab_test_id = models.UUIDField(null=True)
     ab_variant = models.CharField(max_length=64, blank=True)
+    ab_phase = models.PositiveIntegerField(null=True)
     created_by_id = models.UUIDField(null=True)
     api_key_id = models.UUIDField(null=True)
     metadata = models.JSONField(default=dict)

@@ -38,6 +38,9 @@ class EventType(models.TextChoices):
     EVALUATION_COMPLETED = "evaluation.completed"
     EVALUATION_FAILED = "evaluation.failed"
     EVALUATION_CANCELLED = "evaluation.cancelled"
+    AB_TEST_PAUSED = "ab_test.paused"
+    ALERT_FIRED = "alert.fired"
+    ALERT_RESOLVED = "alert.resolved"
     WEBHOOK_TEST = "webhook.test"
 
 

@@ -122,7 +122,7 @@ def test_only_one_module_writes_labels():
         for path in APPS.rglob("*.py")
         if "migrations" not in path.parts and writes.search(path.read_text())
     }
-    assert found == {"prompts/labelling.py", "prompts/models.py", "workflows/models/workflows.py"}
+    assert found == {"prompts/labelling.py", "prompts/models/prompts.py", "workflows/models/workflows.py"}
 
 
 @pytest.mark.parametrize(
