@@ -1,0 +1,124 @@
+"""Histograms that merge: percentiles of any union of rows, to a stated relative error, from counts alone.
+
+The buckets of DDSketch (Masson, Rim and Lee, "DDSketch: a fast and fully-mergeable quantile sketch with
+relative-error guarantees", VLDB 2019): bucket i holds the values in (g^(i-1), g^i], g = (1+e)/(1-e), and answers with
+2g^i/(g+1), which is off by at most the share e. None of its buckets are ever collapsed.
+"""
+
+import math
+import struct
+from collections.abc import Iterable, Mapping
+from typing import Self
+
+RELATIVE_ERROR = 0.02
+GAMMA = (1 + RELATIVE_ERROR) / (1 - RELATIVE_ERROR)
+LOG_GAMMA = math.log(GAMMA)
+# Where the value 1 lies: smaller positive values have buckets below it, and 0 is the bucket of zeros.
+BUCKET_OF_ONE = 1024
+_VERSION = 1
+_WIDTHS = {1: "B", 2: "H", 4: "I", 8: "Q"}
+
+
+def bucket_of(value: float) -> int:
+    """0 for zero; raises ValueError for what is negative or not finite."""
+    if not 0 <= value < math.inf:
+        raise ValueError(f"a histogram counts finite values of 0 or more, not {value}")
+    if value == 0:
+        return 0
+    return max(1, BUCKET_OF_ONE + math.ceil(math.log(value) / LOG_GAMMA))
+
+
+def value_of(bucket: int) -> float:
+    """What stands for the values of a bucket: within RELATIVE_ERROR of each of them."""
+    return 0.0 if bucket == 0 else 2 * GAMMA ** (bucket - BUCKET_OF_ONE) / (GAMMA + 1)
+
+
+class Histogram:
+    """Counts of values of 0 or more, of any unit; merging in any order and grouping gives the same histogram."""
+
+    __slots__ = ("_counts",)
+
+    def __init__(self, counts: Mapping[int, int] | Iterable[tuple[int, int]] = ()) -> None:
+        """From pairs of bucket and count, as `bucket_of` numbers them."""
+        self._counts: dict[int, int] = dict(counts)
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Histogram) and self._counts == other._counts
+
+    __hash__ = None  # type: ignore[assignment]  # it changes
+
+    def __repr__(self) -> str:
+        return f"Histogram({sorted(self._counts.items())})"
+
+    @property
+    def count(self) -> int:
+        return sum(self._counts.values())
+
+    def add(self, value: float, count: int = 1) -> None:
+        """Raises ValueError as `bucket_of` does, and for a count below 1."""
+        if count < 1:
+            raise ValueError("what is added is counted at least once")
+        bucket = bucket_of(value)
+        self._counts[bucket] = self._counts.get(bucket, 0) + count
+
+    def merge(self, other: Self) -> None:
+        """Add the other's counts to this one's."""
+        self._merge_pairs(other._counts.items())
+
+    def merge_bytes(self, data: bytes) -> None:
+        """The same as `merge(from_bytes(data))`, without the object between."""
+        self._merge_pairs(_pairs(data))
+
+    def _merge_pairs(self, pairs: Iterable[tuple[int, int]]) -> None:
+        counts = self._counts
+        for bucket, count in pairs:
+            counts[bucket] = counts.get(bucket, 0) + count
+
+    def quantile(self, q: float) -> float | None:
+        """The smallest value that at least the share `q` (0…1) of the values do not exceed, as percentile_disc.
+
+        Within RELATIVE_ERROR of it; None without values.
+        """
+        if not 0 <= q <= 1:
+            raise ValueError("a quantile is a share between 0 and 1")
+        rank, seen = max(1, math.ceil(q * self.count)), 0
+        for bucket in sorted(self._counts):
+            seen += self._counts[bucket]
+            if seen >= rank:
+                return value_of(bucket)
+        return None
+
+    def share_below(self, value: float) -> float | None:
+        """The share of the values that are at most this one, as far as buckets tell; None without values.
+
+        The whole bucket of the value counts, so that values up to GAMMA (4.1 %) above it may.
+        """
+        total, last = self.count, bucket_of(value)
+        if not total:
+            return None
+        return sum(count for bucket, count in self._counts.items() if bucket <= last) / total
+
+    def to_bytes(self) -> bytes:
+        """Version, width of a count in bytes, buckets in order (2 bytes each), their counts; little-endian."""
+        if not self._counts:
+            return bytes((_VERSION, 1))
+        buckets = sorted(self._counts)
+        counts = [self._counts[bucket] for bucket in buckets]
+        width = next(width for width in _WIDTHS if max(counts) < 256**width)
+        size = len(buckets)
+        return struct.pack(f"<BB{size}H{size}{_WIDTHS[width]}", _VERSION, width, *buckets, *counts)
+
+    @classmethod
+    def from_bytes(cls, data: bytes) -> Self:
+        """Raises ValueError for what `to_bytes` did not make."""
+        return cls(_pairs(data))
+
+
+def _pairs(data: bytes) -> Iterable[tuple[int, int]]:
+    if len(data) < 2 or data[0] != _VERSION or data[1] not in _WIDTHS:
+        raise ValueError("these bytes are no histogram of a known version")
+    size, rest = divmod(len(data) - 2, 2 + data[1])
+    if rest:
+        raise ValueError("these bytes of a histogram are cut off")
+    numbers = struct.unpack_from(f"<{size}H{size}{_WIDTHS[data[1]]}", data, 2)
+    return zip(numbers[:size], numbers[size:], strict=True)
