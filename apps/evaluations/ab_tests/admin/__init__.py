@@ -1,0 +1,1 @@
+"""Operators' pages of A/B tests."""
