@@ -1,17 +1,20 @@
 """A/B tests of a prompt: variants that share its traffic, by which weights since when, and which unit has which."""
 
 import secrets
+from datetime import datetime
 from typing import Any, ClassVar, Self
 
 from auditlog.registry import auditlog
 from django.conf import settings
 from django.db import models
 from django.db.models import Q
+from django.utils import timezone
 
 from apps.models.models import LLMModel
 from apps.organizations.models import SoftDeleteTenantModel, SoftDeleteTenantQuerySet, TenantModel
 from apps.prompts.fields import OrderedJSONField
 from apps.prompts.models.prompts import LABEL, LABEL_LENGTH, PRODUCTION, Prompt, PromptVersion
+from everquant.api.errors import Conflict
 
 VARIANT_LENGTH = 64
 UNIT_LENGTH = 200
@@ -139,6 +142,60 @@ class ABTest(SoftDeleteTenantModel):
 
     def __str__(self) -> str:
         return self.name
+
+    @property
+    def is_live(self) -> bool:
+        """Whether it decides what its prompt's traffic gets."""
+        return self.status in AB_TEST_LIVE
+
+    def start(self, *, planned_units: int | None) -> None:
+        """Raises Conflict, as all that follow, for what cannot become of it in its state."""
+        self.check_becoming(ABTestStatus.RUNNING, "started", source=ABTestStatus.DRAFT)
+        self._become(ABTestStatus.RUNNING, started_at=timezone.now(), phase=1, planned_units=planned_units)
+
+    def pause(self, *, reason: str, at: datetime | None = None) -> None:
+        self.check_becoming(ABTestStatus.PAUSED, "paused")
+        self._become(ABTestStatus.PAUSED, paused_at=at or timezone.now(), pause_reason=reason)
+
+    def resume(self) -> None:
+        self.check_becoming(ABTestStatus.RUNNING, "resumed", source=ABTestStatus.PAUSED)
+        self._become(ABTestStatus.RUNNING, paused_at=None, pause_reason="")
+
+    def stop(self, *, reason: str) -> None:
+        self.check_becoming(ABTestStatus.STOPPED, "stopped")
+        self._become(ABTestStatus.STOPPED, stopped_at=timezone.now(), stop_reason=reason)
+
+    def promote(
+        self, *, winner: str, replaced_version: PromptVersion | None, promoted_version: PromptVersion, reason: str
+    ) -> None:
+        self.check_becoming(ABTestStatus.PROMOTED, "promoted")
+        self._become(
+            ABTestStatus.PROMOTED,
+            winner=winner,
+            replaced_version=replaced_version,
+            promoted_version=promoted_version,
+            concluded_at=timezone.now(),
+            conclusion_reason=reason,
+        )
+
+    def roll_back(self, *, reason: str) -> None:
+        """Also of one that was only stopped: it concludes with everything as it was."""
+        self.check_becoming(ABTestStatus.ROLLED_BACK, "rolled back")
+        self._become(ABTestStatus.ROLLED_BACK, concluded_at=timezone.now(), conclusion_reason=reason)
+
+    def check_becoming(self, status: ABTestStatus, said: str, *, source: ABTestStatus | None = None) -> None:
+        """Raises Conflict saying that it cannot be `said` in its state. With a source, from that one only."""
+        sources = [source] if source else [one for one, targets in AB_TEST_TRANSITIONS.items() if status in targets]
+        if self.status in sources:
+            return
+        hint = ": stop it first" if self.is_live and ABTestStatus.STOPPED in sources else ""
+        state = self.get_status_display().lower()
+        raise Conflict(f"A test that is {state} cannot be {said}{hint}.", details={"status": self.status})
+
+    def _become(self, status: ABTestStatus, **changes: Any) -> None:
+        for name, value in {"status": status, **changes}.items():
+            setattr(self, name, value)
+        self.save_fields("status", *changes)
 
 
 class ABVariant(TenantModel):
