@@ -30,11 +30,11 @@ from django.db.models.signals import post_delete, post_save
 
 from apps.executions.budgets.amounts import dearest, most_cost_of_calls, most_input_cost, most_input_tokens
 from apps.executions.models import Budget, BudgetScope, Execution
-from apps.executions.orchestrator.memory import TTL_S, EpochMemory
 from apps.executions.orchestrator.recording import Statement
 from apps.models.models import LLMModel
 from everquant.api.errors import BudgetExceeded
 from everquant.cache import EpochCache
+from everquant.memory import TTL_S, EpochMemory
 
 if TYPE_CHECKING:
     from apps.executions.orchestrator.resolution import Plan

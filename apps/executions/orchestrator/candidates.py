@@ -5,10 +5,10 @@ from uuid import UUID
 
 from django.db.models.signals import post_delete, post_save
 
-from apps.executions.orchestrator.memory import TTL_S, EpochMemory
 from apps.models.models import Capability, LLMModel, ModelFallback, Provider
 from everquant.api.errors import BadRequest
 from everquant.cache import EpochCache
+from everquant.memory import TTL_S, EpochMemory
 
 _epochs = EpochCache("candidates", ttl_s=int(TTL_S))
 

@@ -11,7 +11,6 @@ from uuid import UUID
 from apps.executions.budgets.amounts import allowed_output_tokens, most_output_tokens
 from apps.executions.orchestrator import budgeting, candidates
 from apps.executions.orchestrator.command import Command, InlinePrompt, Json
-from apps.executions.orchestrator.memory import EpochMemory
 from apps.models import gate
 from apps.models.models import LLMModel
 from apps.prompts import published
@@ -19,6 +18,7 @@ from apps.prompts.models import Prompt, PromptVersion
 from apps.prompts.rendering import CompiledPrompt, PromptError, check_parameters, check_response_schema, check_tools
 from apps.prompts.rendering.messages import check_messages
 from everquant.api.errors import BadRequest, Conflict, NotFound
+from everquant.memory import EpochMemory
 
 # Of a batch: enough to see what is wrong with a file.
 MOST_PROBLEMS = 100

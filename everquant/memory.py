@@ -1,4 +1,4 @@
-"""Objects that every execution needs, kept in the process: compiled prompts, models with their adapters."""
+"""Objects that many requests need, kept in the process: compiled prompts, models with their adapters."""
 
 import threading
 import time
