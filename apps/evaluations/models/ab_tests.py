@@ -16,23 +16,30 @@ from apps.prompts.models import METRIC_LENGTH, UNIT_LENGTH, VARIANT_LENGTH, ABTe
 
 
 class ABPending(models.Model):
-    """Something that is not in the sums yet: `ref_id` is the execution's, the score's or the observation's."""
+    """Something that is not in the sums yet: `ref_id` is the execution's, the score's or the observation's.
+
+    Of a score that was taken back it is the execution's, `name` and `number` are the score's.
+    """
 
     class Kind(models.TextChoices):
         EXECUTION = "execution"
         SCORE = "score"
+        SCORE_RETRACTED = "score_retracted"
         OBSERVATION = "observation"
 
     id = models.BigAutoField(primary_key=True)
     test_id = models.UUIDField()
     kind = models.CharField(max_length=16, choices=Kind.choices)
     ref_id = models.UUIDField()
+    name = models.CharField(max_length=100, blank=True, db_default="")
+    number = models.FloatField(null=True)
 
     class Meta:
         ordering = ["id"]
         constraints = [
             models.CheckConstraint(
-                condition=Q(kind__in=["execution", "score", "observation"]), name="evaluations_abpending_kind_known"
+                condition=Q(kind__in=["execution", "score", "score_retracted", "observation"]),
+                name="evaluations_abpending_kind_known",
             )
         ]
         indexes = [models.Index(fields=["test_id", "id"], name="evaluations_abpending_test")]
@@ -44,11 +51,13 @@ class ABPending(models.Model):
 class ABObservation(TenantModel):
     """What a program that calls models itself tells: an exposure of a unit, or values that became known later.
 
-    `values` are numbers by measure (see apps/evaluations/ab_tests/measures.py).
+    `values` are numbers by measure (see apps/evaluations/ab_tests/measures.py). `unit_id` is empty for a unit that is
+    a single request, which `execution_id` names.
     """
 
     test = models.ForeignKey(ABTest, on_delete=models.CASCADE, related_name="observations", db_index=False)
-    unit_id = models.CharField(max_length=UNIT_LENGTH)
+    unit_id = models.CharField(max_length=UNIT_LENGTH, blank=True)
+    execution_id = models.UUIDField(null=True)
     variant = models.CharField(max_length=VARIANT_LENGTH)
     phase = models.PositiveIntegerField()
     is_exposure = models.BooleanField()
@@ -61,6 +70,11 @@ class ABObservation(TenantModel):
     class Meta:
         ordering = ["-id"]
         verbose_name = "A/B observation"
+        constraints = [
+            models.CheckConstraint(
+                condition=~Q(unit_id="") | Q(execution_id__isnull=False), name="evaluations_abobservation_has_unit"
+            )
+        ]
         indexes = [models.Index(fields=["test", "-id"], name="evaluations_abobservation_new")]
 
     def __str__(self) -> str:
