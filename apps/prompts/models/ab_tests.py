@@ -61,9 +61,10 @@ class ABTest(SoftDeleteTenantModel):
     A unit is what is assigned: whoever `unit_id` names, or a single request without one. `exposed_share` of the units
     that `segments` let in take part; the rest, and everybody while it is paused, gets the control.
     `metrics` and `guardrails` are lists of objects, see apps/evaluations/ab_tests/metrics.py. `min_effect` is in the
-    primary metric's own unit, `planned_units` over all variants. `label` is what promotion moves, `replaced_version`
-    the version that it named before, `promoted_version` the one since. `final_results` are those of the moment of
-    the stop. In `bandit` mode weights follow what was seen.
+    primary metric's own unit, `planned_units` over all variants. `paused_at` and `resumed_at` are of the last time,
+    each with its reason. `label` is what promotion moves, `replaced_version` the version that it named before,
+    `promoted_version` the one since. `final_results` are those of the moment of the stop. In `bandit` mode weights
+    follow what was seen.
     """
 
     class Mode(models.TextChoices):
@@ -90,6 +91,8 @@ class ABTest(SoftDeleteTenantModel):
     started_at = models.DateTimeField(null=True)
     paused_at = models.DateTimeField(null=True)
     pause_reason = models.CharField(max_length=REASON_LENGTH, blank=True)
+    resumed_at = models.DateTimeField(null=True)
+    resume_reason = models.CharField(max_length=REASON_LENGTH, blank=True)
     stopped_at = models.DateTimeField(null=True)
     stop_reason = models.CharField(max_length=REASON_LENGTH, blank=True)
     concluded_at = models.DateTimeField(null=True)
@@ -157,9 +160,9 @@ class ABTest(SoftDeleteTenantModel):
         self.check_becoming(ABTestStatus.PAUSED, "paused")
         self._become(ABTestStatus.PAUSED, paused_at=at or timezone.now(), pause_reason=reason)
 
-    def resume(self) -> None:
+    def resume(self, *, reason: str) -> None:
         self.check_becoming(ABTestStatus.RUNNING, "resumed", source=ABTestStatus.PAUSED)
-        self._become(ABTestStatus.RUNNING, paused_at=None, pause_reason="")
+        self._become(ABTestStatus.RUNNING, resumed_at=timezone.now(), resume_reason=reason)
 
     def stop(self, *, reason: str) -> None:
         self.check_becoming(ABTestStatus.STOPPED, "stopped")
