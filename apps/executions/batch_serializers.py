@@ -123,8 +123,10 @@ class BatchSerializer(serializers.Serializer):
     id = serializers.UUIDField()
     name = serializers.CharField()
     prompt_id = serializers.UUIDField()
-    version_number = serializers.IntegerField()
-    model_id = serializers.UUIDField()
+    version_number = serializers.IntegerField(
+        allow_null=True, help_text="Null where an A/B test gave the rows several versions."
+    )
+    model_id = serializers.UUIDField(allow_null=True, help_text="Null where an A/B test gave the rows several models.")
     row_count = serializers.IntegerField(min_value=1)
     counts = BatchCountsSerializer()
     cost_usd = serializers.CharField(help_text="So far, in decimals.")

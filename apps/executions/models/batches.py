@@ -33,13 +33,14 @@ class BatchQuerySet(TenantQuerySet):
 class Batch(TenantModel):
     """Executions with a `batch_id`, stored in one transaction; `row_count` never changes.
 
-    One that retries another has `retry_of_id`. `finished_at` is when its last execution had ended.
+    One that retries another has `retry_of_id`. `finished_at` is when its last execution had ended. Version and model
+    are null where an A/B test gave its rows several.
     """
 
     name = models.CharField(max_length=200, blank=True)
     prompt_id = models.UUIDField()
-    version_number = models.PositiveIntegerField()
-    model_id = models.UUIDField()
+    version_number = models.PositiveIntegerField(null=True)
+    model_id = models.UUIDField(null=True)
     row_count = models.PositiveIntegerField()
     retry_of_id = models.UUIDField(null=True)
     created_by_id = models.UUIDField(null=True)

@@ -166,6 +166,11 @@ class Execution(models.Model):
                 condition=Q(workflow_run_id__isnull=False),
             ),
             models.Index(
+                fields=["organization_id", "ab_test_id", "-id"],
+                name="executions_by_ab_test",
+                condition=Q(ab_test_id__isnull=False),
+            ),
+            models.Index(
                 F("organization_id"),
                 F("batch_row").asc(nulls_first=True),
                 F("id"),
