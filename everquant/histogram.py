@@ -7,7 +7,9 @@ relative-error guarantees", VLDB 2019): bucket i holds the values in (g^(i-1), g
 
 import math
 import struct
-from collections.abc import Iterable, Mapping
+from bisect import bisect_left
+from collections.abc import Iterable, Mapping, Sequence
+from itertools import accumulate
 from typing import Self
 
 RELATIVE_ERROR = 0.02
@@ -79,14 +81,32 @@ class Histogram:
 
         Within RELATIVE_ERROR of it; None without values.
         """
-        if not 0 <= q <= 1:
+        return self.quantiles([q])[0]
+
+    def quantiles(self, shares: Sequence[float]) -> list[float | None]:
+        """What `quantile` gives for each of these, which are in ascending order, in one pass."""
+        if not all(0 <= share <= 1 for share in shares):
             raise ValueError("a quantile is a share between 0 and 1")
-        rank, seen = max(1, math.ceil(q * self.count)), 0
-        for bucket in sorted(self._counts):
-            seen += self._counts[bucket]
-            if seen >= rank:
-                return value_of(bucket)
-        return None
+        if not self._counts:
+            return [None] * len(shares)
+        buckets = sorted(self._counts)
+        seen = list(accumulate(map(self._counts.__getitem__, buckets)))
+        ranks = (max(1, math.ceil(share * seen[-1])) for share in shares)
+        return [value_of(buckets[bisect_left(seen, rank)]) for rank in ranks]
+
+    def bars(self, width: int) -> list[tuple[float, float, int]]:
+        """Counts of the values in (low, high], `width` buckets to a bar, without gaps; a bar from 0 to 0 has zeros."""
+        if not self._counts:
+            return []
+        counts: dict[int, int] = {}
+        for bucket, count in self._counts.items():
+            bar = bucket // width if bucket else -1
+            counts[bar] = counts.get(bar, 0) + count
+        found = [(0.0, 0.0, counts.pop(-1))] if -1 in counts else []
+        for bar in range(min(counts), max(counts) + 1) if counts else ():
+            low, high = (GAMMA ** (edge * width - 1 - BUCKET_OF_ONE) for edge in (bar, bar + 1))
+            found.append((low, high, counts.get(bar, 0)))
+        return found
 
     def share_below(self, value: float) -> float | None:
         """The share of the values that are at most this one, as far as buckets tell; None without values.

@@ -99,3 +99,21 @@ def test_nothing_is_not_added(count: int) -> None:
 def test_foreign_bytes_are_refused(data: bytes) -> None:
     with pytest.raises(ValueError, match="these bytes"):
         Histogram.from_bytes(data)
+
+
+@given(VALUES, st.lists(st.floats(0, 1), min_size=1, max_size=5))
+def test_many_percentiles_are_those_that_each_is_alone(values: list[float], shares: list[float]) -> None:
+    histogram = of(values)
+    assert histogram.quantiles(sorted(shares)) == [histogram.quantile(share) for share in sorted(shares)]
+    assert Histogram().quantiles(shares) == [None] * len(shares)
+
+
+@given(st.lists(st.integers(0, WEEKS_MS), min_size=1, max_size=60), st.integers(1, 20))
+def test_bars_count_every_value_once_where_it_lies(values: list[int], width: int) -> None:
+    bars = of(list(values)).bars(width)
+    assert sum(count for _, _, count in bars) == len(values)
+    assert [low for low, _, _ in bars if low][1:] == [high for _, high, _ in bars if high][:-1]
+    for low, high, count in bars:
+        inside = [v for v in values if low * (1 + 1e-9) < v <= high * (1 - 1e-9) or v == low == high]
+        around = [v for v in values if low * (1 - 1e-9) < v <= high * (1 + 1e-9) or v == low == high]
+        assert len(inside) <= count <= len(around)
