@@ -64,6 +64,15 @@ class StrictIntegerField(serializers.IntegerField):
         return int(super().to_internal_value(data))
 
 
+class StrictFloatField(serializers.FloatField):
+    """JSON numbers only: DRF would take strings and booleans too."""
+
+    def to_internal_value(self, data: Any) -> float:
+        if isinstance(data, bool) or not isinstance(data, int | float):
+            self.fail("invalid")
+        return float(super().to_internal_value(data))
+
+
 class StrictBooleanField(serializers.BooleanField):
     """`true` and `false` only: DRF would take "yes", 1 and others too."""
 
