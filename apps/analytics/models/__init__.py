@@ -1,14 +1,19 @@
 from apps.analytics.models.ledger import LedgerDay, LedgerMark, LedgerName, LedgerState
 from apps.analytics.models.retention import LEAST_EXECUTION_DAYS, MOST_DAYS, RetentionPolicy
+from apps.analytics.models.rollups import ExecutionRollup, PendingExecution, PendingScore, ScoreRollup
 from apps.analytics.models.statements import Statement
 
 __all__ = [
     "LEAST_EXECUTION_DAYS",
     "MOST_DAYS",
+    "ExecutionRollup",
     "LedgerDay",
     "LedgerMark",
     "LedgerName",
     "LedgerState",
+    "PendingExecution",
+    "PendingScore",
     "RetentionPolicy",
+    "ScoreRollup",
     "Statement",
 ]
