@@ -7,6 +7,7 @@ from collections.abc import Callable, Hashable
 from typing import Generic, TypeVar
 from uuid import UUID
 
+Key = TypeVar("Key", bound=Hashable)
 Value = TypeVar("Value")
 SIZE = 2048
 TTL_S = 60.0
@@ -40,3 +41,26 @@ class EpochMemory(Generic[Value]):
             self._entries[key] = entry
             while len(self._entries) > SIZE:
                 self._entries.popitem(last=False)
+
+
+class RecentMemory(Generic[Key, Value]):
+    """Values that never change, of the keys that were used last."""
+
+    def __init__(self, size: int) -> None:
+        self._size = size
+        self._values: OrderedDict[Key, Value] = OrderedDict()
+        self._lock = threading.Lock()
+
+    def get(self, key: Key) -> Value | None:
+        with self._lock:
+            if key not in self._values:
+                return None
+            self._values.move_to_end(key)
+            return self._values[key]
+
+    def keep(self, key: Key, value: Value) -> None:
+        with self._lock:
+            self._values[key] = value
+            self._values.move_to_end(key)
+            if len(self._values) > self._size:
+                self._values.popitem(last=False)

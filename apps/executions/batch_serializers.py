@@ -7,7 +7,7 @@ from drf_spectacular.utils import extend_schema_field
 from rest_framework import serializers
 
 from apps.executions.models import MAX_ROWS, UNIT_ID_LENGTH, Batch
-from apps.executions.orchestrator.batching import Row
+from apps.executions.orchestrator.command import Row
 from apps.executions.orchestrator.resolution import MOST_PROBLEMS
 from apps.executions.serializers import MAX_CACHE_TTL_S, MAX_METADATA_KEYS, MetadataField, ParametersField
 from apps.prompts.models import LABEL, LABEL_LENGTH, SLUG, SLUG_LENGTH

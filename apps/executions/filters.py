@@ -7,6 +7,7 @@ from django.db.models import Q
 from drf_spectacular.utils import extend_schema_field
 
 from apps.executions.models import UNIT_ID_LENGTH, Execution, ExecutionQuerySet, Source, Status
+from apps.prompts.models import VARIANT_LENGTH
 from everquant.api.filters import TrueFalseFilter
 
 _MOST = 2**31 - 1
@@ -48,6 +49,8 @@ class ExecutionFilter(django_filters.FilterSet):
     provider_model = _text_filter(200)
     created_by = django_filters.UUIDFilter(field_name="created_by_id")
     api_key_id = django_filters.UUIDFilter()
+    ab_test_id = django_filters.UUIDFilter()
+    ab_variant = _text_filter(VARIANT_LENGTH, method="with_variant")
     unit_id = _text_filter(UNIT_ID_LENGTH, method="with_unit")
     finish_reason = _text_filter(32)
     error_code = _text_filter(40)
@@ -72,6 +75,9 @@ class ExecutionFilter(django_filters.FilterSet):
 
     def with_unit(self, queryset: ExecutionQuerySet, name: str, value: str) -> Any:
         return queryset.filter(unit_id=value).exclude(unit_id="")
+
+    def with_variant(self, queryset: ExecutionQuerySet, name: str, value: str) -> Any:
+        return queryset.filter(ab_test_id__isnull=False, ab_variant=value)
 
     def with_metadata(self, queryset: ExecutionQuerySet, name: str, value: str) -> Any:
         """The index has only rows with metadata, which the query has to say."""

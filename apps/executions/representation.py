@@ -14,7 +14,8 @@ Json = dict[str, Any]
 _BEFORE_CALL = (
     "id", "organization_id", "prompt_id", "prompt_version_id", "version_number", "model_id", "provider_model", "source",
     "is_streamed", "is_background", "batch_id", "batch_row", "retry_of_id", "workflow_id", "workflow_run_id",
-    "unit_id", "metadata", "ab_test_id", "ab_variant", "created_by_id", "api_key_id", "created_at", "started_at",
+    "unit_id", "metadata", "ab_test_id", "ab_variant", "ab_phase", "created_by_id", "api_key_id", "created_at",
+    "started_at",
 )  # fmt: skip
 _SAID = ("variables", "messages", "parameters", "tools", "response_schema", "cache_ttl_s")
 
@@ -56,7 +57,7 @@ def summarize(execution: Execution) -> Json:
         "latency_ms": execution.latency_ms,
         "first_token_ms": execution.first_token_ms,
         "attempt_count": execution.attempt_count,
-        "ab_test": {"id": execution.ab_test_id, "variant": execution.ab_variant} if execution.ab_test_id else None,
+        "ab_test": _ab_test(execution),
         "created_by": execution.created_by_id,
         "api_key_id": execution.api_key_id,
         "created_at": execution.created_at,
@@ -129,6 +130,12 @@ def _attempt(attempt: ExecutionAttempt) -> Json:
         "output_tokens": attempt.output_tokens,
         "started_at": attempt.started_at,
     }
+
+
+def _ab_test(execution: Execution) -> Json | None:
+    if execution.ab_test_id is None:
+        return None
+    return {"id": execution.ab_test_id, "variant": execution.ab_variant, "phase": execution.ab_phase}
 
 
 def _error(code: str, message: str) -> Json | None:

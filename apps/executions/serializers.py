@@ -78,9 +78,10 @@ class AppendMessagesField(serializers.JSONField):
 
 
 class ExecuteSerializer(StrictSerializer):
-    """Without version and label the version labelled `production` is executed, else the current one.
+    """Without version and label a live A/B test of the prompt chooses for `unit_id`, if `metadata` is in its segments.
 
-    With both, the label must name that version.
+    Else the version labelled `production` is executed, else the current one. With both, the label must name that
+    version.
     """
 
     variables = ObjectField(default=dict)
@@ -106,7 +107,10 @@ class ExecuteSerializer(StrictSerializer):
         MODES, default="wait", help_text="`async` answers 202 at once; a worker makes the call."
     )
     unit_id = StrictCharField(
-        default="", allow_blank=True, max_length=UNIT_ID_LENGTH, help_text="Whom it is for, such as your user's id."
+        default="",
+        allow_blank=True,
+        max_length=UNIT_ID_LENGTH,
+        help_text="Whom it is for, such as your user's id: an A/B test gives one unit the same variant always.",
     )
     metadata = MetadataField(default=dict)
 
@@ -122,8 +126,11 @@ class FailureSerializer(serializers.Serializer):
 
 
 class ExecutionTestSerializer(serializers.Serializer):
+    """The A/B test that gave the version. `phase` is that of the unit's first assignment."""
+
     id = serializers.UUIDField()
     variant = serializers.CharField()
+    phase = serializers.IntegerField(min_value=1)
 
 
 class AttemptSerializer(serializers.Serializer):

@@ -5,7 +5,7 @@ from uuid import UUID
 
 from django.db.models.signals import post_delete, post_save
 
-from apps.prompts.models import PRODUCTION, Prompt, PromptLabel, PromptVersion
+from apps.prompts.models import PRODUCTION, ABTest, ABVariant, Prompt, PromptLabel, PromptVersion
 from everquant.api.answers import AnswerCache
 from everquant.api.errors import NotFound
 
@@ -23,11 +23,11 @@ def connect_invalidation() -> None:
     Versions are immutable, and a new one is followed by its prompt, whose current version it becomes.
     """
     for signal in (post_save, post_delete):
-        for model in (Prompt, PromptLabel):
+        for model in (Prompt, PromptLabel, ABTest, ABVariant):
             signal.connect(_on_change, sender=model, dispatch_uid=f"published.{model.__name__}")
 
 
-def _on_change(instance: Prompt | PromptLabel, **_: Any) -> None:
+def _on_change(instance: Prompt | PromptLabel | ABTest | ABVariant, **_: Any) -> None:
     forget(instance.organization_id)
 
 

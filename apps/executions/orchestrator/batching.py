@@ -5,7 +5,6 @@ calling. A row that a budget refuses is a failed one, and can be retried.
 """
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
 from typing import Any
 from uuid import UUID
 
@@ -16,7 +15,7 @@ from django.utils import timezone
 from apps.executions.keys import time_of
 from apps.executions.models import Batch, Source, Status
 from apps.executions.orchestrator import progress, queueing
-from apps.executions.orchestrator.command import Command, Json
+from apps.executions.orchestrator.command import Command, Row
 from apps.executions.orchestrator.leases import announce_cancellation
 from apps.executions.orchestrator.resolution import Plan, resolve_rows
 from everquant.api.errors import Conflict
@@ -24,8 +23,9 @@ from everquant.db import uuid7
 
 EXECUTION_COLUMNS = (
     "id", "organization_id", "source", "status", "is_streamed", "is_background", "batch_id", "batch_row", "prompt_id",
-    "prompt_version_id", "version_number", "model_id", "provider_model", "unit_id", "ab_variant", "created_by_id",
-    "api_key_id", "metadata", "finish_reason", "error_code", "error_message", "queue_ms", "attempt_count", "created_at",
+    "prompt_version_id", "version_number", "model_id", "provider_model", "unit_id", "ab_test_id", "ab_variant",
+    "ab_phase", "created_by_id", "api_key_id", "metadata", "finish_reason", "error_code", "error_message", "queue_ms",
+    "attempt_count", "created_at",
 )  # fmt: skip
 PAYLOAD_COLUMNS = (
     "execution_id", "variables", "messages", "parameters", "tools", "response_schema", "cache_ttl_s", "tool_calls",
@@ -50,9 +50,11 @@ executions AS (
         metadata, finish_reason, error_code, error_message, queue_ms, attempt_count, created_at
     )
     SELECT w.new_id, e.organization_id, e.source, 'queued', e.is_streamed, true, %(batch)s, w.place - 1, e.id,
-        e.prompt_id, e.prompt_version_id, e.version_number, %(model)s, e.provider_model, e.unit_id, '', %(user)s,
-        %(api_key)s, e.metadata, '', '', '', 0, 0, %(now)s
+        e.prompt_id, e.prompt_version_id, e.version_number, coalesce(%(model)s, first.model_id, e.model_id),
+        coalesce(first.provider_model, e.provider_model), e.unit_id, '', %(user)s, %(api_key)s, e.metadata, '', '', '',
+        0, 0, %(now)s
     FROM wanted w JOIN executions_execution e ON e.id = w.old_id
+    LEFT JOIN executions_executionattempt first ON first.execution_id = w.old_id AND first.number = 1
 )
 INSERT INTO executions_executionpayload (
     execution_id, variables, messages, parameters, tools, response_schema, cache_ttl_s, tool_calls
@@ -62,23 +64,14 @@ FROM wanted w JOIN executions_executionpayload p ON p.execution_id = w.old_id
 """
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Row:
-    """One row's own part of the command."""
-
-    variables: Json = field(default_factory=dict)
-    metadata: Json = field(default_factory=dict)
-    unit_id: str = ""
-
-
 def create_batch(*, command: Command, name: str, rows: Sequence[Row]) -> Batch:
     """Raises BadRequest naming what is wrong with which row, NotFound, Conflict; then nothing is stored."""
-    plan, messages = resolve_rows(command, [row.variables for row in rows])
+    plans = resolve_rows(command, rows)
     with transaction.atomic():
-        batch = _insert_batch(command, plan, name, len(rows))
+        batch = _insert_batch(command, plans, name)
         keys = [uuid7() for _ in rows]
-        _copy("executions_execution", EXECUTION_COLUMNS, _executions(batch, command, plan, rows, keys))
-        _copy("executions_executionpayload", PAYLOAD_COLUMNS, _payloads(command, plan, rows, messages, keys))
+        _copy("executions_execution", EXECUTION_COLUMNS, _executions(batch, command, plans, rows, keys))
+        _copy("executions_executionpayload", PAYLOAD_COLUMNS, _payloads(command, plans, rows, keys))
         queueing.call_runners(batch.organization_id, len(rows))
     return batch
 
@@ -129,41 +122,47 @@ def retry_failed(*, batch: Batch, created_by_id: UUID | None, api_key_id: UUID |
     return again
 
 
-def _insert_batch(command: Command, plan: Plan, name: str, row_count: int) -> Batch:
+def _insert_batch(command: Command, plans: Sequence[Plan], name: str) -> Batch:
     batch: Batch = Batch.objects.create(
         organization_id=command.organization_id,
         name=name,
-        prompt_id=plan.version.prompt_id,
-        version_number=plan.version.version_number,
-        model_id=plan.candidates[0].id,
-        row_count=row_count,
+        prompt_id=plans[0].version.prompt_id,
+        version_number=_common({plan.version.version_number for plan in plans}),
+        model_id=_common({plan.candidates[0].id for plan in plans}),
+        row_count=len(plans),
         created_by_id=command.created_by_id,
         api_key_id=command.api_key_id,
     )
     return batch
 
 
+def _common(values: set[Any]) -> Any:
+    return values.pop() if len(values) == 1 else None
+
+
 def _executions(
-    batch: Batch, command: Command, plan: Plan, rows: Sequence[Row], keys: Sequence[UUID]
+    batch: Batch, command: Command, plans: Sequence[Plan], rows: Sequence[Row], keys: Sequence[UUID]
 ) -> Iterable[tuple[Any, ...]]:
-    model = plan.candidates[0]
-    for number, (row, key) in enumerate(zip(rows, keys, strict=True)):
+    for number, (row, plan, key) in enumerate(zip(rows, plans, keys, strict=True)):
+        model, version = plan.candidates[0], plan.version
         yield (
             key, command.organization_id, Source.BATCH.value, Status.QUEUED.value, False, True, batch.id, number,
-            command.prompt_id, plan.version.id, plan.version.version_number, model.id, model.provider_model_name,
-            row.unit_id, "", command.created_by_id, command.api_key_id, _json(row.metadata), "", "", "", 0, 0,
+            version.prompt_id, version.id, version.version_number, model.id, model.provider_model_name, row.unit_id,
+            *plan.ab_columns.values(), command.created_by_id, command.api_key_id, _json(row.metadata), "", "", "", 0, 0,
             time_of(key),
         )  # fmt: skip
 
 
 def _payloads(
-    command: Command, plan: Plan, rows: Sequence[Row], messages: Sequence[list[Json]], keys: Sequence[UUID]
+    command: Command, plans: Sequence[Plan], rows: Sequence[Row], keys: Sequence[UUID]
 ) -> Iterable[tuple[Any, ...]]:
-    parameters = _json(plan.parameters_for(plan.candidates[0]))
-    tools = _json(plan.version.tools) if plan.version.tools else None
-    schema = None if plan.version.response_schema is None else _json(plan.version.response_schema)
-    for row, said, key in zip(rows, messages, keys, strict=True):
-        yield key, _json(row.variables), _json(said), parameters, tools, schema, command.cache_ttl_s, "[]"
+    for row, plan, key in zip(rows, plans, keys, strict=True):
+        version = plan.version
+        yield (
+            key, _json(row.variables), _json(plan.messages), _json(plan.parameters_for(plan.candidates[0])),
+            _json(version.tools) if version.tools else None,
+            None if version.response_schema is None else _json(version.response_schema), command.cache_ttl_s, "[]",
+        )  # fmt: skip
 
 
 def _copy(table: str, columns: Sequence[str], rows: Iterable[tuple[Any, ...]]) -> None:

@@ -161,8 +161,8 @@ def _executions(calls: Sequence[CaseCall], asker: Asker) -> Iterator[tuple[Any, 
         model, version = call.plan.candidates[0], call.plan.version
         yield (
             call.execution_id, asker.organization_id, Source.EVALUATION.value, Status.QUEUED.value, False, True, None,
-            call.place, call.prompt_id, version.id, version.version_number, model.id, model.provider_model_name, "", "",
-            asker.created_by_id, asker.api_key_id, {}, "", "", "", 0, 0, time_of(call.execution_id),
+            call.place, call.prompt_id, version.id, version.version_number, model.id, model.provider_model_name, "",
+            None, "", None, asker.created_by_id, asker.api_key_id, {}, "", "", "", 0, 0, time_of(call.execution_id),
         )  # fmt: skip
 
 

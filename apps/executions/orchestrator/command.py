@@ -28,7 +28,11 @@ class InlinePrompt:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Command:
-    """A wish to execute a prompt, or `inline` messages, on behalf of an organization.
+    """A wish to execute a prompt, named by its id or its slug, or `inline` messages, on behalf of an organization.
+
+    One that names neither a version nor a label goes through the prompt's live A/B test. So does one that
+    `is_in_test`, whose version is that of units which do not take part; `segment_metadata` is what the test's segments
+    look at, if not the metadata.
 
     One in the background is left to a worker. `append_messages` follow the rendered ones. `cache_ttl_s` is how old an
     answer from the cache may be, None for none. `provider_key` is the provider's idempotency key, if not the
@@ -40,6 +44,7 @@ class Command:
 
     organization_id: UUID
     prompt_id: UUID | None = None
+    slug: str | None = None
     inline: InlinePrompt | None = None
     variables: Json = field(default_factory=dict)
     version: int | None = None
@@ -52,6 +57,8 @@ class Command:
     is_background: bool = False
     unit_id: str = ""
     metadata: Json = field(default_factory=dict)
+    is_in_test: bool = False
+    segment_metadata: Json | None = None
     source: Source = Source.API
     created_by_id: UUID | None = None
     api_key_id: UUID | None = None
@@ -64,6 +71,15 @@ class Command:
     is_limited: bool = False
     is_pinned: bool = False
     is_embedding: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Row:
+    """A row of a batch: its own part of the command."""
+
+    variables: Json = field(default_factory=dict)
+    metadata: Json = field(default_factory=dict)
+    unit_id: str = ""
 
 
 @dataclass(slots=True)

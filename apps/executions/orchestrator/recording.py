@@ -12,12 +12,13 @@ from django.db import connection, transaction
 
 from apps.executions.models import Execution, ExecutionAttempt, ExecutionPayload
 from apps.executions.orchestrator.telling import is_told, tell_of_end
-from everquant.db import patiently
+from everquant.db import patiently, prepared_cursor
 
 _EXECUTION = (
     "id", "organization_id", "source", "status", "is_streamed", "is_background", "prompt_id", "prompt_version_id",
-    "version_number", "model_id", "provider_model", "unit_id", "created_by_id", "api_key_id", "metadata", "created_at",
-    "started_at", "lease_expires_at", "retry_of_id", "workflow_id", "workflow_run_id",
+    "version_number", "model_id", "provider_model", "unit_id", "ab_test_id", "ab_variant", "ab_phase", "created_by_id",
+    "api_key_id", "metadata", "created_at", "started_at", "lease_expires_at", "retry_of_id", "workflow_id",
+    "workflow_run_id",
 )  # fmt: skip
 _PAYLOAD = ("execution_id", "variables", "messages", "parameters", "tools", "response_schema", "cache_ttl_s")
 _RESULT = (
@@ -74,6 +75,10 @@ def send(statements: Sequence[Statement]) -> None:
     """In one round trip, which is one transaction if there is none around it."""
     if not statements:
         return
+    if len(statements) == 1:
+        with prepared_cursor() as cursor:
+            cursor.execute(*statements[0])
+        return
     with connection.cursor() as cursor:
         cursor.execute(
             "; ".join(text for text, _ in statements), [value for _, values in statements for value in values]
@@ -92,7 +97,7 @@ def finish(execution: Execution, payload: ExecutionPayload, attempts: list[Execu
     ]  # fmt: skip
 
     def write() -> bool:
-        with connection.cursor() as cursor:
+        with prepared_cursor() as cursor:
             cursor.execute(_FINISH, parameters)
             return bool(cursor.fetchone()[0])
 
