@@ -136,15 +136,15 @@ class StrictOrderingFilter(BaseFilterBackend):
         ]
 
 
-def refuse_unknown_parameters(request: Any, allowed: frozenset[str]) -> None:
-    """Raises ValidationError naming each unknown, repeated or unstorable query parameter."""
+def refuse_unknown_parameters(request: Any, allowed: frozenset[str], lists: frozenset[str] = frozenset()) -> None:
+    """Raises ValidationError naming each unknown, repeated (but those of `lists`) or unstorable query parameter."""
     problems: dict[str, list[str]] = {}
     for name, values in request.query_params.lists():
         if name not in allowed:
             problems[name.replace("\x00", "")] = ["Unknown query parameter."]
-        elif len(values) > 1:
+        elif len(values) > 1 and name not in lists:
             problems[name] = ["Given more than once."]
-        elif "\x00" in values[0] or len(values[0]) > MAX_PARAMETER_LENGTH:
+        elif any("\x00" in value or len(value) > MAX_PARAMETER_LENGTH for value in values):
             problems[name] = [f"At most {MAX_PARAMETER_LENGTH} characters, none of them NUL."]
     if problems:
         raise ValidationError(problems)

@@ -21,8 +21,9 @@ from everquant.context import current
 class ApiViewSet(ViewSetMixin, GenericAPIView):
     """A viewset declares; this class checks.
 
-    `query_parameters` names what an action reads beyond paging and filters. `network_actions` are those that wait on
-    the network: they run outside of a transaction and look after their own Idempotency-Key.
+    `query_parameters` names what an action reads beyond paging and filters, `list_parameters` those of them that may
+    be given several times. `network_actions` are those that wait on the network: they run outside of a transaction and
+    look after their own Idempotency-Key.
     `input_serializer_classes` gives the serializer of an action's body where it is not `serializer_class`;
     `output_serializer_classes` that of its answer.
 
@@ -32,6 +33,7 @@ class ApiViewSet(ViewSetMixin, GenericAPIView):
     """
 
     query_parameters: ClassVar[dict[str, frozenset[str]]] = {}
+    list_parameters: ClassVar[dict[str, frozenset[str]]] = {}
     network_actions: ClassVar[frozenset[str]] = frozenset()
     input_serializer_classes: ClassVar[dict[str, Any]] = {}
     output_serializer_classes: ClassVar[dict[str, Any]] = {}
@@ -57,7 +59,8 @@ class ApiViewSet(ViewSetMixin, GenericAPIView):
         self.check_permissions(request)
         if self.action is None:
             return
-        refuse_unknown_parameters(request, self.allowed_parameters())
+        lists = self.list_parameters.get(self.action, frozenset())
+        refuse_unknown_parameters(request, self.allowed_parameters(), lists)
         if request.method == "POST":
             key = given_key(request)
             if key is not None and self.action not in self.network_actions:
