@@ -73,6 +73,11 @@ def release_connection() -> None:
         connection.close()
 
 
+def prepared_cursor() -> Any:
+    """See `everquant.postgresql.base`. Its types are those of the parameters: UUIDs are given as UUIDs."""
+    return connection.prepared_cursor()  # type: ignore[attr-defined] # of our own backend
+
+
 # What is raised while PostgreSQL restarts or cannot be reached.
 DATABASE_AWAY = (OperationalError, InterfaceError, PoolTimeout)
 _PAUSES_S = (0.1, 0.4, 1.5, 4.0, 8.0)

@@ -27,6 +27,9 @@ def database_settings(url: str, env: Environment) -> dict[str, Any]:
     pool_size = max(2, env.db_max_open_conns // max(1, web_processes(env)))
     options = {
         **{k: v for k, v in query.items() if k != "host"},
+        # Of what is prepared, which is what `prepared_cursor` sends.
+        "options": f"{query.get('options', '')} -c plan_cache_mode=force_generic_plan".strip(),
+        "prepare_threshold": 0,
         "pool": {
             "min_size": min(env.db_max_idle_conns, pool_size),
             "max_size": pool_size,
@@ -221,12 +224,17 @@ SPECTACULAR_SETTINGS = {
     "SWAGGER_UI_FAVICON_HREF": "SIDECAR",
     "REDOC_DIST": "SIDECAR",
     "ENUM_NAME_OVERRIDES": {
+        "ABDirectionEnum": "apps.evaluations.ab_tests.serializers.DIRECTIONS",
+        "ABTestModeEnum": "apps.prompts.models.ABTest.Mode",
+        "ABTestStatusEnum": "apps.prompts.models.ABTestStatus",
         "AnnotationStatusEnum": "apps.evaluations.models.AnnotationStatus",
         "ComparisonVerdictEnum": "apps.evaluations.comparing.serializers.VERDICTS",
         "DatasetFileFormatEnum": "apps.evaluations.models.ImportFormat",
+        "DirectionEnum": "apps.evaluations.models.Direction",
         "ExecutionSourceEnum": "apps.executions.models.Source",
         "FormatEnum": "apps.prompts.models.PromptVersion.Format",
         "GateVerdictEnum": "apps.evaluations.models.Verdict",
+        "ModeEnum": "apps.executions.serializers.MODES",
         "PromotionDecisionEnum": "apps.evaluations.models.Decision",
         "PromptTypeEnum": "apps.prompts.models.Prompt.Type",
         "ScoreSourceEnum": "apps.executions.models.Score.Source",

@@ -17,6 +17,15 @@ class DatabaseWrapper(base.DatabaseWrapper):
             pool._check = check_or_drain
         return pool
 
+    def prepared_cursor(self) -> Any:
+        """A cursor whose statements the server parses once and plans once for each connection, for all parameters.
+
+        For what is sent with every call: planning it takes as long as doing it. One statement at a time.
+        """
+        self.ensure_connection()
+        with self.wrap_database_errors:
+            return self._prepare_cursor(base.ServerBindingCursor(self.connection))
+
 
 def check_or_drain(connection: "psycopg.Connection[Any]") -> None:
     """Raises what the check raises.

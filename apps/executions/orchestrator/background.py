@@ -6,16 +6,18 @@ from uuid import UUID
 import structlog
 
 from apps.executions.models import Execution, ExecutionPayload, Source, Status
-from apps.executions.orchestrator import event_log, progress
-from apps.executions.orchestrator.candidates import candidates_for
+from apps.executions.orchestrator import budgeting, candidates, event_log, progress
 from apps.executions.orchestrator.command import Finished
 from apps.executions.orchestrator.queueing import TURNS, call_runners, most_runners
 from apps.executions.orchestrator.recording import fail
 from apps.executions.orchestrator.resolution import Plan
 from apps.executions.orchestrator.running import CRASHED, hold, run
+from apps.models import gate
 from apps.prompts.models import PromptVersion
 from everquant.api.bulkhead import Bulkhead
 from everquant.api.errors import ApiError, BudgetExceeded, ServiceUnavailable
+from everquant.cache import prefetch
+from everquant.context import RequestContext, request_context
 from everquant.db import patiently, release_connection
 from everquant.workers import STOPPING
 
@@ -53,7 +55,9 @@ def _run_in_turn(organization_id: UUID) -> int:
         if execution is None:
             return count
         try:
-            _run_taken(execution)
+            with request_context(RequestContext(request_id=str(execution.id))):
+                prefetch(_names_to_prefetch(execution.organization_id), {})
+                _run_taken(execution)
         except Exception:
             logger.exception("background_execution_failed", execution_id=str(execution.id))
             fail(execution, code=CRASHED, message="The server failed; it has been logged.")
@@ -65,6 +69,11 @@ def _run_in_turn(organization_id: UUID) -> int:
             progress.note_end(execution)
     call_runners(organization_id, 1)
     return count
+
+
+def _names_to_prefetch(organization_id: UUID) -> tuple[str, ...]:
+    """What is read of Redis to call what is stored, in one round trip."""
+    return (*candidates.names(organization_id), *budgeting.names(organization_id), *gate.names(organization_id))
 
 
 def _run_taken(execution: Execution) -> Finished | None:
@@ -95,7 +104,7 @@ def plan_of(execution: Execution, payload: ExecutionPayload) -> Plan:
         tools=payload.tools or [],
         response_schema=payload.response_schema,
     )
-    models = candidates_for(execution.organization_id, execution.model_id)
+    models = candidates.candidates_for(execution.organization_id, execution.model_id)
     if execution.source == Source.EVALUATION:
         models = models[:1]
     return Plan(version, payload.messages, models, payload.parameters)

@@ -16,7 +16,7 @@ from datetime import timedelta
 from uuid import UUID
 
 from django.conf import settings
-from django.db import connection
+from django.db import DEFAULT_DB_ALIAS, connection
 from django.utils import timezone
 from procrastinate.contrib.django import app
 from procrastinate.types import JSONDict
@@ -24,6 +24,7 @@ from procrastinate.types import JSONDict
 from apps.executions.keys import id_bound
 from apps.executions.models import Execution, ExecutionPayload
 from apps.executions.orchestrator.leases import lease_end
+from everquant.db import prepared_cursor
 from everquant.workers import capacity
 
 TASK = "executions.run_queued"
@@ -33,7 +34,11 @@ LOOK_AGAIN_S = 0.5
 WAITS_AT_MOST = timedelta(days=7)
 _MARGIN = timedelta(hours=1)
 
-_TAKE = """
+_FIELDS = Execution._meta.concrete_fields
+_COLUMNS = [field.attname for field in _FIELDS]
+_CONVERTED = [place for place, field in enumerate(_FIELDS) if hasattr(field, "from_db_value")]
+_PAYLOAD = ("variables", "messages", "parameters", "tools", "response_schema", "cache_ttl_s")
+_TAKE = f"""
 WITH next AS (
     SELECT id FROM executions_execution
     WHERE organization_id = %(organization)s AND status = 'queued' AND id >= %(low)s AND id < %(high)s
@@ -44,13 +49,12 @@ taken AS (
     SET status = 'running', started_at = %(now)s, lease_expires_at = %(lease)s,
         queue_ms = least(extract(epoch FROM %(now)s - e.created_at) * 1000, 2147483647)::integer
     FROM next WHERE e.id = next.id AND e.id >= %(low)s AND e.id < %(high)s
-    RETURNING e.*
+    RETURNING {", ".join(f"e.{name}" for name in _COLUMNS)}
 )
-SELECT taken.*, p.variables, p.messages, p.parameters, p.tools, p.response_schema, p.cache_ttl_s
+SELECT taken.*, {", ".join(f"p.{name}" for name in _PAYLOAD)}
 FROM taken JOIN executions_executionpayload p
 ON p.execution_id = taken.id AND p.execution_id >= %(low)s AND p.execution_id < %(high)s
-"""
-_PAYLOAD = ("variables", "messages", "parameters", "tools", "response_schema", "cache_ttl_s")
+"""  # noqa: S608 (names of our own columns)
 _FREE = """
 SELECT count(*) FILTER (WHERE status = 'todo') + greatest(0, count(*) FILTER (WHERE status = 'doing') - (
     SELECT count(*) FROM executions_execution WHERE status = 'running' AND is_background))
@@ -111,17 +115,22 @@ def waiting_organizations() -> list[UUID]:
 def _take(organization_id: UUID) -> Execution | None:
     """The organization's next execution, with its payload, running from now on; committed."""
     now = timezone.now()
-    parameters = {"organization": organization_id, "now": now, "lease": lease_end(), **_bounds()}
-    execution: Execution | None = next(iter(Execution.objects.raw(_TAKE, parameters)), None)
-    if execution is not None:
-        values = {name: getattr(execution, name) for name in _PAYLOAD}
-        execution.payload = ExecutionPayload(execution=execution, **values)
+    with prepared_cursor() as cursor:
+        cursor.execute(_TAKE, {"organization": organization_id, "now": now, "lease": lease_end(), **_bounds()})
+        row = cursor.fetchone()
+    if row is None:
+        return None
+    values, said = list(row[: len(_COLUMNS)]), row[len(_COLUMNS) :]
+    for place in _CONVERTED:
+        values[place] = _FIELDS[place].from_db_value(values[place], None, connection)
+    execution = Execution.from_db(DEFAULT_DB_ALIAS, _COLUMNS, values)
+    execution.payload = ExecutionPayload(execution=execution, **dict(zip(_PAYLOAD, said, strict=True)))
     return execution
 
 
-def _bounds() -> dict[str, str]:
+def _bounds() -> dict[str, UUID]:
     now = timezone.now()
-    return {"low": str(id_bound(now - WAITS_AT_MOST - _MARGIN)), "high": str(id_bound(now + _MARGIN))}
+    return {"low": id_bound(now - WAITS_AT_MOST - _MARGIN), "high": id_bound(now + _MARGIN)}
 
 
 class Turns:
