@@ -1,0 +1,19 @@
+from django.urls import URLPattern, URLResolver, path
+
+from apps.evaluations.ab_tests.views import ABTestViewSet
+
+_TEST = "ab-tests/<uuid:pk>"
+_ACTIONS = ("start", "stop", "pause", "resume", "promote", "rollback")
+
+urlpatterns: list[URLPattern | URLResolver] = [
+    path("ab-tests", ABTestViewSet.as_view({"get": "list", "post": "create"}), name="ab-test-list"),
+    path(
+        _TEST,
+        ABTestViewSet.as_view({"get": "retrieve", "put": "update", "patch": "partial_update", "delete": "destroy"}),
+        name="ab-test-detail",
+    ),
+    *(
+        path(f"{_TEST}/{action}", ABTestViewSet.as_view({"post": action}), name=f"ab-test-{action}")
+        for action in _ACTIONS
+    ),
+]
