@@ -57,26 +57,33 @@ class Pair:
     candidate: Share
 
 
-def lowest_excess(pairs: Sequence[Pair], *, alpha: float, factor: float = 1.0) -> float:
-    """What Σ weight·(candidate - factor·control) exceeds, at all times at once with a chance of at least 1 - alpha.
+def excess_bounds(pairs: Sequence[Pair], *, alpha: float, factor: float = 1.0) -> tuple[float, float]:
+    """Between which bounds Σ weight·(candidate - factor·control) lies, at all times at once, but for a chance of alpha.
 
     The product over phases and arms of beta-binomial mixtures (Robbins 1970, with Jeffreys' prior) is a nonnegative
     supermartingale for the true means of independent values in [0, 1], which by Ville's inequality ever reaches
-    1/alpha with a chance of alpha. This is the least that the means within that set allow, found by a Lagrange
-    multiplier. Exact for any number of units, also where all of an arm's values are the same.
+    1/alpha with a chance of alpha. These are the least and the most that the means within that set allow. Exact for
+    any number of units, also where all of an arm's values are the same.
     """
-    terms = [_Term(pair.weight, pair.candidate) for pair in pairs]
-    terms += [_Term(pair.weight * factor, pair.control.complement) for pair in pairs]
+    whole = sum(pair.weight for pair in pairs)
+    low = _least([(pair.weight, pair.candidate, pair.control.complement) for pair in pairs], factor, alpha)
+    high = _least([(pair.weight, pair.candidate.complement, pair.control) for pair in pairs], factor, alpha)
+    return low - factor * whole, whole - high
+
+
+def _least(sides: Sequence[tuple[float, Share, Share]], factor: float, alpha: float) -> float:
+    """Of Σ weight·(first + factor·second) over all shares with too little evidence against them, by a Lagrange
+    multiplier, at which each share is the root of a quadratic equation.
+    """
+    terms = [_Term(weight, first) for weight, first, _ in sides]
+    terms += [_Term(weight * factor, second) for weight, _, second in sides]
     room = -log(alpha)
 
     def spare(at: float) -> float:
-        return sum(term.evidence(term.least(exp(at))) for term in terms) - room
+        return sum(log_evidence(term.seen, term.least(exp(at))) for term in terms) - room
 
-    at = -_FURTHEST
-    if spare(-_FURTHEST) > 0:
-        at = root_between(-_FURTHEST, _FURTHEST, spare, _CLOSE)
-    least = sum(term.weight * term.least(exp(at)) for term in terms)
-    return least - factor * sum(pair.weight for pair in pairs)
+    at = root_between(-_FURTHEST, _FURTHEST, spare, _CLOSE) if spare(-_FURTHEST) > 0 else -_FURTHEST
+    return sum(term.weight * term.least(exp(at)) for term in terms)
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,9 +99,6 @@ class _Term:
         root = sqrt(max(0.0, linear**2 - 4 * self.weight * price * self.seen.total))
         return min(self.seen.value, 2 * price * self.seen.total / (linear + root))
 
-    def evidence(self, share: float) -> float:
-        return log_evidence(self.seen, share)
-
 
 def log_evidence(seen: Share, share: float) -> float:
     """The logarithm of the mixture's likelihood over that of `share`: what was seen speaks against it by so much."""
@@ -108,21 +112,6 @@ def _times_log(times: float, value: float) -> float:
     if times <= 0:
         return 0.0
     return times * log(value) if value > 0 else -inf
-
-
-def relative_excess(pairs: Sequence[Pair], *, alpha: float) -> float:
-    """The greatest share of the control by which the candidate is certainly above it; -1 where nothing is certain.
-
-    Infinite where the control may be 0 and the candidate may not.
-    """
-    if lowest_excess(pairs, alpha=alpha, factor=0.0) <= 0:
-        return -1.0
-    greatest = 1.0
-    while lowest_excess(pairs, alpha=alpha, factor=greatest) > 0:
-        greatest *= 2
-        if greatest > 1e6:
-            return inf
-    return root_between(0.0, greatest, lambda factor: lowest_excess(pairs, alpha=alpha, factor=factor), _CLOSE) - 1
 
 
 def shares_below_quantile(units: float, share: float, *, alpha: float) -> tuple[float, float]:
