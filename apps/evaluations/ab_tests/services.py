@@ -241,6 +241,12 @@ def _change_weights(test: ABTest, weights: Mapping[str, float], *, reason: str, 
         problems["weights"] = why
     if problems:
         raise BadRequest("The weights are not valid.", details=problems)
+    set_weights(test, weights, reason=reason, created_by_id=by.user_id)
+
+
+def set_weights(test: ABTest, weights: Mapping[str, float], *, reason: str, created_by_id: UUID | None) -> None:
+    """Of all variants of a locked test; those of a live one begin a phase, if they are others."""
+    variants = variants_of(test)
     different = [variant for variant in variants if variant.weight != weights[variant.name]]
     for variant in different:
         variant.weight = weights[variant.name]
@@ -250,7 +256,7 @@ def _change_weights(test: ABTest, weights: Mapping[str, float], *, reason: str, 
         test.phase += 1
         test.save_fields("phase")
         by_position = {variant.name: variant.weight for variant in variants}
-        _begin_phase(test, by_position, reason=reason, created_by_id=by.user_id)
+        _begin_phase(test, by_position, reason=reason, created_by_id=created_by_id)
 
 
 def _begin_phase(test: ABTest, weights: Mapping[str, float], *, reason: str, created_by_id: UUID | None) -> None:
