@@ -10,6 +10,7 @@ from everquant.health import healthz, metrics, readyz
 API_APPS = ["prompts", "executions", "workflows", "evaluations", "analytics", "models", "users"]
 
 urlpatterns = [
+    path("api/v1/", include("apps.executions.slug_urls")),
     *(path("api/v1/", include(f"apps.{app}.urls")) for app in API_APPS),
     path("healthz", healthz),
     path("readyz", readyz),

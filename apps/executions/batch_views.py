@@ -15,9 +15,7 @@ from apps.executions.datasets import DatasetParser
 from apps.executions.models import Batch
 from apps.executions.orchestrator import Command
 from apps.executions.orchestrator.batching import cancel_batch, create_batch, retry_failed
-from apps.prompts.models import Prompt
 from apps.users.tenancy import CreateMixin, ListMixin, RetrieveMixin, TenantViewSet
-from everquant.api.errors import NotFound
 from everquant.api.filters import TrueFalseFilter
 from everquant.api.pagination import KeysetPagination
 from everquant.api.parsers import StrictJSONParser
@@ -74,8 +72,6 @@ class BatchViewSet(ListMixin, CreateMixin, RetrieveMixin, TenantViewSet):
 
     def perform_create(self, data: dict[str, Any]) -> Batch:
         rows, name = data.pop("rows"), data.pop("name")
-        if "slug" in data:
-            data["prompt_id"] = self._prompt_named(data.pop("slug"))
         command = Command(
             organization_id=self.principal.organization_id,
             created_by_id=self.principal.user_id,
@@ -83,13 +79,6 @@ class BatchViewSet(ListMixin, CreateMixin, RetrieveMixin, TenantViewSet):
             **data,
         )
         return self._counted(create_batch(command=command, name=name, rows=rows).id)
-
-    def _prompt_named(self, slug: str) -> UUID:
-        prompts = Prompt.objects.for_organization(self.principal.organization_id).alive()
-        found: UUID | None = prompts.filter(slug=slug).values_list("id", flat=True).first()
-        if found is None:
-            raise NotFound("No such object.")
-        return found
 
     def location_of(self, instance: Any) -> str:
         return f"/api/v1/executions/batches/{instance.id}"

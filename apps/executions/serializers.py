@@ -13,7 +13,7 @@ from apps.models.providers.base import FinishReason
 from apps.prompts.models import LABEL, LABEL_LENGTH
 from apps.prompts.rendering import PromptError
 from apps.prompts.rendering.messages import check_messages
-from apps.prompts.serializers import MESSAGES
+from apps.prompts.serializers import MESSAGES, ABChoiceSerializer
 from everquant.api.serializers import (
     JSONObjectField,
     StrictBooleanField,
@@ -125,14 +125,6 @@ class FailureSerializer(serializers.Serializer):
     message = serializers.CharField()
 
 
-class ExecutionTestSerializer(serializers.Serializer):
-    """The A/B test that gave the version. `phase` is that of the unit's first assignment."""
-
-    id = serializers.UUIDField()
-    variant = serializers.CharField()
-    phase = serializers.IntegerField(min_value=1)
-
-
 class AttemptSerializer(serializers.Serializer):
     """One request to a provider; `status` is the HTTP status of its refusal."""
 
@@ -197,7 +189,7 @@ class ExecutionSummarySerializer(serializers.Serializer):
     latency_ms = _count()
     first_token_ms = _count()
     attempt_count = serializers.IntegerField(min_value=0)
-    ab_test = ExecutionTestSerializer(allow_null=True)
+    ab_test = ABChoiceSerializer(allow_null=True)
     created_by = serializers.UUIDField(allow_null=True)
     api_key_id = serializers.UUIDField(allow_null=True)
     created_at = serializers.DateTimeField()

@@ -29,9 +29,10 @@ from apps.executions.serializers import (
 )
 from apps.executions.services import add_score, cancel_execution, retry_execution
 from apps.models.providers.base import Delta
+from apps.prompts.models import is_slug
 from apps.users.tenancy import CreateMixin, ListMixin, PermissionViewSet, RetrieveMixin, TenantViewSet
 from everquant.api.bulkhead import WAITING_CALLS, Slot
-from everquant.api.errors import error_body
+from everquant.api.errors import NotFound, error_body
 from everquant.api.idempotency import REPLAYED, fingerprint_of, given_key
 from everquant.api.pagination import KeysetPagination
 from everquant.api.serializers import EmptySerializer
@@ -53,6 +54,7 @@ _EXECUTE_ANSWERS: Any = {
     (202, "application/json"): ExecutionSerializer,
     (200, CONTENT_TYPE): EVENT_SCHEMA,
 }
+_EXECUTES = frozenset({"execute", "execute_by_slug"})
 # Shared by all requests: it keeps no state, and to build it anew costs more than all the rest of the view.
 _EXECUTE = ExecuteSerializer()
 
@@ -61,11 +63,11 @@ class ExecuteViewSet(PermissionViewSet):
     """Executes a prompt and waits for its answer, streams it, or leaves it to a worker."""
 
     serializer_class = ExecuteSerializer
-    permissions = {"execute": "prompts:execute"}
-    network_actions = frozenset({"execute"})
-    keyed_network_actions = frozenset({"execute"})
-    further_errors = {"execute": (402, 409, 502, 504)}
-    output_serializer_classes = {"execute": ExecutionSerializer}
+    permissions = dict.fromkeys(_EXECUTES, "prompts:execute")
+    network_actions = _EXECUTES
+    keyed_network_actions = _EXECUTES
+    further_errors = dict.fromkeys(_EXECUTES, (402, 404, 409, 502, 504))
+    output_serializer_classes = dict.fromkeys(_EXECUTES, ExecutionSerializer)
 
     @extend_schema(
         operation_id="prompts_execute",
@@ -83,27 +85,30 @@ class ExecuteViewSet(PermissionViewSet):
         ),
     )
     def execute(self, request: Request, pk: UUID) -> HttpResponseBase:
-        command = self._command(request, pk)
-        if command.is_background:
-            return _queued(orchestrator.prepare(command))
-        slot = WAITING_CALLS.enter()
-        if command.is_streamed:
-            return _streamed(command, slot)
-        with slot:
-            finished = orchestrator.execute(command)
-        if not finished.has_succeeded:
-            raise failure_of(finished)
-        return Response(represent_finished(finished), headers={REPLAYED: "true"} if finished.is_replayed else None)
+        return _executed(self._command(request, prompt_id=pk))
+
+    @extend_schema(
+        operation_id="prompts_execute_by_slug",
+        tags=["prompts"],
+        request=ExecuteSerializer,
+        responses=_EXECUTE_ANSWERS,
+        summary="Execute prompt by slug",
+        description="As `POST /prompts/{id}/execute`, for the prompt of this slug. Needs `prompts:execute`.",
+    )
+    def execute_by_slug(self, request: Request, slug: str) -> HttpResponseBase:
+        if not is_slug(slug):
+            raise NotFound("No such object.")
+        return _executed(self._command(request, slug=slug))
 
     def names_to_prefetch(self, organization_id: UUID) -> Iterable[str]:
         return orchestrator.names_to_prefetch(organization_id)
 
-    def _command(self, request: Request, prompt_id: UUID) -> Command:
+    def _command(self, request: Request, **prompt: Any) -> Command:
         wish = _EXECUTE.run_validation(request.data)
         key = given_key(request)
         return Command(
+            **prompt,
             organization_id=self.principal.organization_id,
-            prompt_id=prompt_id,
             variables=wish["variables"],
             version=wish["version"],
             label=wish["label"],
@@ -119,6 +124,19 @@ class ExecuteViewSet(PermissionViewSet):
             api_key_id=self.principal.api_key_id,
             idempotency=IdempotencyClaim(key, fingerprint_of(request)) if key else None,
         )
+
+
+def _executed(command: Command) -> HttpResponseBase:
+    if command.is_background:
+        return _queued(orchestrator.prepare(command))
+    slot = WAITING_CALLS.enter()
+    if command.is_streamed:
+        return _streamed(command, slot)
+    with slot:
+        finished = orchestrator.execute(command)
+    if not finished.has_succeeded:
+        raise failure_of(finished)
+    return Response(represent_finished(finished), headers={REPLAYED: "true"} if finished.is_replayed else None)
 
 
 def _queued(prepared: Prepared) -> Response:

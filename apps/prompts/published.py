@@ -56,7 +56,7 @@ def load_by_slug(organization_id: UUID, slug: str, *, version: int | None, label
     prompt = prompts.filter(slug=slug, is_active=True).first()
     if prompt is None:
         raise NotFound("No such object.")
-    return published_prompt(prompt, resolve_version(prompt, version=version, label=label))
+    return {**published_prompt(prompt, resolve_version(prompt, version=version, label=label)), "ab_test": None}
 
 
 def load_bundle(organization_id: UUID, label: str) -> dict[str, Any]:

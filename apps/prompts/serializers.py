@@ -233,6 +233,20 @@ class PublishedPromptSerializer(DefinitionOutputSerializer):
     tags = serializers.ListField(child=serializers.CharField())
 
 
+class ABChoiceSerializer(serializers.Serializer):
+    """A unit's variant in an A/B test. `phase` is that of the unit's first assignment."""
+
+    id = serializers.UUIDField(help_text="Of the test.")
+    variant = serializers.CharField()
+    phase = serializers.IntegerField(min_value=1)
+
+
+class ServedPromptSerializer(PublishedPromptSerializer):
+    """Model and parameters are those of the variant where it has its own."""
+
+    ab_test = ABChoiceSerializer(allow_null=True)
+
+
 class BundleSerializer(serializers.Serializer):
     label = serializers.CharField()  # type: ignore[assignment] # a field's name, not its option
     prompts = serializers.DictField(child=PublishedPromptSerializer(), help_text="Slug → prompt.")

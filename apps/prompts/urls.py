@@ -11,10 +11,11 @@ def _read(methods: dict[str, Any]) -> Any:
     return remembered(PromptViewSet.as_view(methods), answers)
 
 
+read_by_slug = _read({"get": "by_slug"})
 _one: dict[str, Any] = {"get": "retrieve", "put": "update", "patch": "partial_update", "delete": "destroy"}
 
 urlpatterns: list[URLPattern | URLResolver] = [
-    path("prompts/by-slug/<path:slug>", _read({"get": "by_slug"}), name="prompt-by-slug"),
+    path("prompts/by-slug/<path:slug>", read_by_slug, name="prompt-by-slug"),
     path("prompts", _read({"get": "list", "post": "create"}), name="prompt-list"),
     path("prompts/bundle", _read({"get": "bundle"}), name="prompt-bundle"),
     path("prompts/export", PromptViewSet.as_view({"get": "export"}), name="prompt-export"),

@@ -150,6 +150,7 @@ ROUTES = [
     Route("POST", "prompts/<uuid:pk>/duplicate", "prompts:create", 5, body={"slug": "copy"}),
     Route("POST", "prompts/<uuid:pk>/render", "prompts:read", 1, body={"variables": {"name": "Ada"}}),
     Route("POST", "prompts/<uuid:pk>/execute", "prompts:execute", 2, body={"variables": {"name": "Ada"}}),
+    Route("POST", "prompts/by-slug/<path:slug>/execute", "prompts:execute", 2, body={"variables": {"name": "Ada"}}),
     Route("GET", "prompts/<uuid:pk>/versions", "prompts:read", 3),
     Route("POST", "prompts/<uuid:pk>/versions", "prompts:update", 7, body={"content": "Bye, {{name}}!"}),
     Route("GET", "prompts/<uuid:pk>/versions/<int:number>", "prompts:read", 2),

@@ -263,6 +263,7 @@ RESTORES = {f"{collection}/<uuid:pk>/restore" for collection in ("prompts", "wor
 # Models, budgets and prices of an organization are remembered by the process that executes.
 REMEMBERS_MODELS = {
     "prompts/<uuid:pk>/execute",
+    "prompts/by-slug/<path:slug>/execute",
     "executions/batch",
     "executions/<uuid:pk>/retry",
     "evaluations/estimate",

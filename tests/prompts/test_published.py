@@ -49,6 +49,7 @@ def test_it_answers_the_version_asked_for(prompt, editor, viewer):
         "variables": [{"name": "name", "type": "any", "required": True}],
         "labels": {"production": 1},
         "tags": ["x"],
+        "ab_test": None,
     }
 
 
@@ -186,7 +187,7 @@ def test_the_bundle_holds_every_active_prompt_with_the_label(
     data = response.json()["data"]
     assert data["label"] == "production"
     assert list(data["prompts"]) == ["greetings/hello", "support/reply"]
-    assert data["prompts"]["greetings/hello"] == viewer.client.get(HELLO).json()["data"]
+    assert {**data["prompts"]["greetings/hello"], "ab_test": None} == viewer.client.get(HELLO).json()["data"]
     assert viewer.client.get(f"{URL}/bundle?label=staging").json()["data"]["prompts"] == {}
     assert outsider.client.get(f"{URL}/bundle").json()["data"]["prompts"] == {}
     assert viewer.client.get(f"{URL}/bundle?label=NO").status_code == 400

@@ -1,5 +1,6 @@
 from django.urls import URLPattern, URLResolver, path
 
+from apps.evaluations.ab_tests.assigning import AssignViewSet
 from apps.evaluations.ab_tests.views import ABTestViewSet
 
 _TEST = "ab-tests/<uuid:pk>"
@@ -16,4 +17,5 @@ urlpatterns: list[URLPattern | URLResolver] = [
         path(f"{_TEST}/{action}", ABTestViewSet.as_view({"post": action}), name=f"ab-test-{action}")
         for action in _ACTIONS
     ),
+    path(f"{_TEST}/assign", AssignViewSet.as_view({"post": "assign"}), name="ab-test-assign"),
 ]

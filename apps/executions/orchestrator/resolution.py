@@ -16,8 +16,9 @@ from apps.executions.orchestrator.command import Command, InlinePrompt, Json, Ro
 from apps.models import gate
 from apps.models.models import LLMModel
 from apps.prompts import published
-from apps.prompts.ab_tests.assignment import choose_each
-from apps.prompts.ab_tests.routing import Choice, LiveTest, Served, load_live, serve, with_live_test
+from apps.prompts.ab_tests import serving
+from apps.prompts.ab_tests.routing import Choice, Served, with_live_test
+from apps.prompts.ab_tests.serving import Serving
 from apps.prompts.models import Prompt, PromptVersion
 from apps.prompts.rendering import PromptError, check_parameters, check_response_schema, check_tools
 from apps.prompts.rendering.messages import check_messages
@@ -29,29 +30,12 @@ MOST_PROBLEMS = 100
 
 
 @dataclass(frozen=True, slots=True)
-class Resolved:
-    """What is served without a test, and the live test that the command goes through."""
-
-    served: Served
-    test: LiveTest | None
-
-    def places(self, requests: Sequence[tuple[str, Json]]) -> list[tuple[Served, Choice | None]]:
-        """For each unit id with its metadata what it is served, and the variant that it is exposed to."""
-        if self.test is None:
-            return [(self.served, None)] * len(requests)
-        choices = choose_each(self.test, requests)
-        return [
-            (choice.arm, choice if choice.is_exposed else None) if choice else (self.served, None) for choice in choices
-        ]
-
-
-@dataclass(frozen=True, slots=True)
 class Plan:
     """Everything that the call needs: nothing of it is read again.
 
     With `is_limited` a call whose parameters do not limit its output is sent the limit that budgets reserve for.
     What has no prompt has a version that is not stored, without id and number. `provider_key` and `is_embedding`: see
-    Command. `exposure` is the variant of an A/B test that this is recorded for.
+    Command. `choice` is what an A/B test gave.
     """
 
     version: PromptVersion
@@ -61,15 +45,15 @@ class Plan:
     is_limited: bool = False
     provider_key: str = ""
     is_embedding: bool = False
-    exposure: Choice | None = None
+    choice: Choice | None = None
 
     @property
     def ab_columns(self) -> Json:
         """The execution's columns of its A/B test, in this order."""
-        if self.exposure is None:
+        choice = self.choice
+        if choice is None or not choice.is_exposed:
             return {"ab_test_id": None, "ab_variant": "", "ab_phase": None}
-        said = self.exposure
-        return {"ab_test_id": said.test_id, "ab_variant": said.arm.name, "ab_phase": said.phase}
+        return {"ab_test_id": choice.test_id, "ab_variant": choice.arm.name, "ab_phase": choice.phase}
 
     def parameters_for(self, candidate: LLMModel) -> Json:
         """The model's defaults, then the version's, then the request's; embeddings have none."""
@@ -87,13 +71,13 @@ def resolve(command: Command) -> Plan:
     if command.inline is not None:
         return _resolve_inline(command, command.inline)
     metadata = command.metadata if command.segment_metadata is None else command.segment_metadata
-    served, exposure = _resolved(command).places([(command.unit_id, metadata)])[0]
+    served, choice = _serving(command).places([(command.unit_id, metadata)])[0]
     try:
         check_parameters(command.parameters)
         messages = [*served.compiled.render_messages(command.variables), *command.append_messages]
     except PromptError as error:
         raise BadRequest(error.message, details=error.details) from error
-    return replace(_plan_of(command, served), messages=messages, exposure=exposure)
+    return replace(_plan_of(command, served), messages=messages, choice=choice)
 
 
 def _plan_of(command: Command, served: Served) -> Plan:
@@ -149,15 +133,15 @@ def resolve_rows(command: Command, rows: Sequence[Row]) -> list[Plan]:
         check_parameters(command.parameters)
     except PromptError as error:
         raise BadRequest(error.message, details=error.details) from error
-    places = _resolved(command).places([(row.unit_id, row.metadata) for row in rows])
+    places = _serving(command).places([(row.unit_id, row.metadata) for row in rows])
     # models are looked up once for what many rows are served
     plans = {id(served): _plan_of(command, served) for served in {id(each): each for each, _ in places}.values()}
     resolved: list[Plan] = []
     problems: dict[str, str] = {}
-    for number, (row, (served, exposure)) in enumerate(zip(rows, places, strict=True)):
+    for number, (row, (served, choice)) in enumerate(zip(rows, places, strict=True)):
         try:
             messages = served.compiled.render_messages(row.variables)
-            resolved.append(replace(plans[id(served)], messages=messages, exposure=exposure))
+            resolved.append(replace(plans[id(served)], messages=messages, choice=choice))
         except PromptError as error:
             for path, why in error.details.items():
                 problems[f"rows.{number}.{path.removeprefix('variables.')}"] = why
@@ -182,12 +166,12 @@ def names_to_prefetch(organization_id: UUID) -> tuple[str, ...]:
     )
 
 
-def _resolved(command: Command) -> Resolved:
+def _serving(command: Command) -> Serving:
     key = (command.prompt_id or command.slug, command.version, command.label, command.is_in_test)
     return _memory.get(command.organization_id, key, lambda: _load(command))
 
 
-def _load(command: Command) -> Resolved:
+def _load(command: Command) -> Serving:
     prompts = with_live_test(Prompt.objects.for_organization(command.organization_id).alive().with_current())
     named = {"id": command.prompt_id} if command.slug is None else {"slug": command.slug}
     prompt = prompts.filter(**named).first()
@@ -195,13 +179,7 @@ def _load(command: Command) -> Resolved:
         raise NotFound("No such object.")
     if not prompt.is_active:
         raise Conflict("The prompt is not active.")
-    version = published.resolve_version(prompt, version=command.version, label=command.label)
-    is_in_test = command.is_in_test or (command.version is None and command.label is None)
-    return Resolved(serve(version), load_live(prompt) if is_in_test else None)
+    return serving.load(prompt, version=command.version, label=command.label, is_in_test=command.is_in_test)
 
 
-def _read_epoch(organization_id: UUID) -> bytes | None:
-    return published.answers.epoch(organization_id)
-
-
-_memory: EpochMemory[Resolved] = EpochMemory(_read_epoch)
+_memory: EpochMemory[Serving] = EpochMemory(published.answers.epoch)

@@ -15,6 +15,7 @@ from rest_framework.response import Response
 
 from apps.prompts import published, services
 from apps.prompts import serializers as shapes
+from apps.prompts.ab_tests import serving
 from apps.prompts.filters import STORABLE, PromptFilter
 from apps.prompts.models import (
     LABEL,
@@ -23,11 +24,13 @@ from apps.prompts.models import (
     PRODUCTION,
     SLUG_LENGTH,
     TAG_LENGTH,
+    UNIT_LENGTH,
     Prompt,
     is_label,
     is_slug,
 )
 from apps.prompts.rendering import PromptError
+from apps.prompts.rendering.values import UNSTORABLE
 from apps.prompts.serializers import MAX_VERSION
 from apps.prompts.services.transfer import MAX_PROMPTS
 from apps.users.tenancy import ResourceViewSet
@@ -38,11 +41,17 @@ from everquant.api.serializers import EmptySerializer
 _FIELDS = frozenset({"slug", "name", "description", "tags", "is_active"})
 _READS = frozenset({"list", "retrieve", "export", "render"})
 _KEPT = frozenset({"list", "retrieve", "by_slug", "bundle"})
+_SELDOM = frozenset({"search", "unit_id"})
 _LABEL_SCHEMA = {"type": "string", "maxLength": LABEL_LENGTH, "pattern": f"^{LABEL_PATTERN}$"}
 _VERSION_SCHEMA = {"type": "integer", "minimum": 1, "maximum": MAX_VERSION}
 _FOLDER = OpenApiParameter("folder", {"type": "string", "maxLength": SLUG_LENGTH, "pattern": STORABLE})
 _TAG = OpenApiParameter("tag", {"type": "string", "maxLength": TAG_LENGTH, "pattern": STORABLE})
 _LABEL = OpenApiParameter("label", _LABEL_SCHEMA, description="The version that this label names.")
+_UNIT = OpenApiParameter(
+    "unit_id",
+    {"type": "string", "maxLength": UNIT_LENGTH, "pattern": STORABLE},
+    description="Whom it is for: goes through the prompt's live A/B test, with no version and no label.",
+)
 _VERSION = OpenApiParameter("version", _VERSION_SCHEMA, description="The version of this number.")
 
 
@@ -71,7 +80,7 @@ class PromptViewSet(ResourceViewSet):
     guarded_actions = ResourceViewSet.guarded_actions | {"undelete"}
     further_errors = {"update": (409,), "partial_update": (409,), "destroy": (409,)}
     query_parameters = {
-        "by_slug": frozenset({"label", "version"}),
+        "by_slug": frozenset({"label", "version", "unit_id"}),
         "bundle": frozenset({"label"}),
         "export": frozenset({"folder", "tag"}),
     }
@@ -85,7 +94,7 @@ class PromptViewSet(ResourceViewSet):
         "undelete": EmptySerializer,
     }
     output_serializer_classes = {
-        "by_slug": shapes.PublishedPromptSerializer,
+        "by_slug": shapes.ServedPromptSerializer,
         "bundle": shapes.BundleSerializer,
         "export": shapes.ExportSerializer,
         "import_": shapes.ImportResultSerializer,
@@ -173,8 +182,8 @@ class PromptViewSet(ResourceViewSet):
         return answer.response(self.request.META.get("HTTP_IF_NONE_MATCH"))
 
     def _target(self) -> str | None:
-        """Under which the answer to this read is kept; None for searches, which are seldom asked twice."""
-        if self.action not in _KEPT or "search" in self.request.query_params:
+        """Under which the answer to this read is kept; None for what is seldom asked twice: searches, single units."""
+        if self.action not in _KEPT or not _SELDOM.isdisjoint(self.request.query_params):
             return None
         return published.answers.target(self.request._request)
 
@@ -182,14 +191,19 @@ class PromptViewSet(ResourceViewSet):
         target = self._target()
         return published.answers.names(organization_id, target) if target is not None else ()
 
-    @extend_schema(parameters=[_LABEL, _VERSION])
+    @extend_schema(parameters=[_LABEL, _VERSION, _UNIT])
     def by_slug(self, request: Request, slug: str) -> HttpResponse:
-        """The version that a label or a number names; without either `production`, else the current version."""
+        """The version that a label or a number names; without either what a live A/B test gives the unit, else
+        `production`, else the current version. A read is no exposure; without `unit_id` no test is asked.
+        """
         if not is_slug(slug):
             raise NotFound("No such object.")
         label = _label_parameter(request)
         version = integer_parameter(request, "version", 0, MAX_VERSION) or None
+        unit_id = _text_parameter(request, "unit_id", UNIT_LENGTH)
         organization_id = self.principal.organization_id
+        if unit_id and label is None and version is None:
+            return self._remembered(lambda: serving.by_slug(organization_id, slug).published(unit_id))
         return self._remembered(lambda: published.load_by_slug(organization_id, slug, version=version, label=label))
 
     @extend_schema(parameters=[_LABEL])
@@ -242,6 +256,6 @@ def _label_parameter(request: Request) -> str | None:
 
 def _text_parameter(request: Request, name: str, longest: int) -> str:
     text: str = request.query_params.get(name, "")
-    if len(text) > longest:
-        raise ValidationError({name: [f"At most {longest} characters."]})
+    if len(text) > longest or UNSTORABLE.search(text):
+        raise ValidationError({name: [f"At most {longest} characters, without NUL."]})
     return text

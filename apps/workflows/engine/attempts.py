@@ -183,7 +183,7 @@ def _call(
 
 def _info(frame: Frame) -> RunInfo:
     run = frame.run
-    return RunInfo(run.id, run.organization_id, run.workflow_id, run.created_by_id, run.api_key_id)
+    return RunInfo(run.id, run.organization_id, run.workflow_id, run.created_by_id, run.api_key_id, run.metadata)
 
 
 def _succeeded(frame: Frame, node: Node, result: Result, base: dict[str, Any]) -> State:

@@ -86,6 +86,7 @@ class RunInfo:
     workflow_id: UUID
     created_by_id: UUID | None
     api_key_id: UUID | None
+    metadata: Mapping[str, Json] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
