@@ -4,7 +4,7 @@ import contextlib
 import hashlib
 import secrets
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 
 import structlog
@@ -12,7 +12,7 @@ from django.db import transaction
 from django_redis import get_redis_connection
 from redis.exceptions import NoScriptError, RedisError
 
-from everquant.context import current
+from everquant.context import RequestContext, current, request_context
 from everquant.metrics import REDIS_FAILURES
 
 logger = structlog.get_logger(__name__)
@@ -80,6 +80,20 @@ def prefetch(names: Iterable[str], counters: Mapping[str, int]) -> None:
     with contextlib.suppress(RedisAway):
         _send_invalidations()
         context.prefetched.update(zip(keys, with_redis(send), strict=True))
+
+
+@contextlib.contextmanager
+def prefetching(names: Iterable[str], request_id: str) -> Iterator[None]:
+    """As `prefetch`, for what is done within and is part of no request; in a request nothing is read ahead.
+
+    Logs have `request_id` of it.
+    """
+    if current() is not None:
+        yield
+        return
+    with request_context(RequestContext(request_id)):
+        prefetch(names, {})
+        yield
 
 
 def peek_prefetched(*names: str) -> list[Any] | None:

@@ -29,7 +29,6 @@ def database_settings(url: str, env: Environment) -> dict[str, Any]:
         **{k: v for k, v in query.items() if k != "host"},
         # Of what is prepared, which is what `prepared_cursor` sends.
         "options": f"{query.get('options', '')} -c plan_cache_mode=force_generic_plan".strip(),
-        "prepare_threshold": 0,
         "pool": {
             "min_size": min(env.db_max_idle_conns, pool_size),
             "max_size": pool_size,

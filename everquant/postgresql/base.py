@@ -24,6 +24,7 @@ class DatabaseWrapper(base.DatabaseWrapper):
         """
         self.ensure_connection()
         with self.wrap_database_errors:
+            self.connection.prepare_threshold = 0
             return self._prepare_cursor(base.ServerBindingCursor(self.connection))
 
 

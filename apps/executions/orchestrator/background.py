@@ -16,8 +16,7 @@ from apps.models import gate
 from apps.prompts.models import PromptVersion
 from everquant.api.bulkhead import Bulkhead
 from everquant.api.errors import ApiError, BudgetExceeded, ServiceUnavailable
-from everquant.cache import prefetch
-from everquant.context import RequestContext, request_context
+from everquant.cache import prefetching
 from everquant.db import patiently, release_connection
 from everquant.workers import STOPPING
 
@@ -55,8 +54,7 @@ def _run_in_turn(organization_id: UUID) -> int:
         if execution is None:
             return count
         try:
-            with request_context(RequestContext(request_id=str(execution.id))):
-                prefetch(_names_to_prefetch(execution.organization_id), {})
+            with prefetching(_names_to_prefetch(execution.organization_id), str(execution.id)):
                 _run_taken(execution)
         except Exception:
             logger.exception("background_execution_failed", execution_id=str(execution.id))
@@ -72,7 +70,7 @@ def _run_in_turn(organization_id: UUID) -> int:
 
 
 def _names_to_prefetch(organization_id: UUID) -> tuple[str, ...]:
-    """What is read of Redis to call what is stored, in one round trip."""
+    """What is read of Redis to call what is stored."""
     return (*candidates.names(organization_id), *budgeting.names(organization_id), *gate.names(organization_id))
 
 

@@ -9,9 +9,9 @@ from typing import Any
 from uuid import UUID
 
 import orjson
-from django.db import connection
 
 from apps.workflows.models import WorkflowRun
+from everquant.db import prepared_cursor
 
 Event = tuple[str, dict[str, Any]]
 
@@ -55,6 +55,6 @@ def _row(run_id: UUID, fence: int | None, place: int, event: Event) -> dict[str,
 
 
 def _append(rows: list[dict[str, Any]]) -> int:
-    with connection.cursor() as cursor:
+    with prepared_cursor() as cursor:
         cursor.execute(_APPEND, [orjson.dumps(rows, default=str).decode()])
         return max((row[0] for row in cursor.fetchall()), default=0)

@@ -19,7 +19,7 @@ from apps.workflows.definition.model import ERROR
 from apps.workflows.engine.events import Event, in_order
 from apps.workflows.models import StepStatus, WorkflowRun
 from apps.workflows.nodes.base import Usage
-from everquant.db import patiently
+from everquant.db import patiently, prepared_cursor
 
 Json = Any
 State = dict[str, Json]
@@ -142,7 +142,7 @@ def record(run: WorkflowRun, step: Step, before: Sequence[Event] = ()) -> Totals
     tries = count()
 
     def write() -> Totals | None:
-        with connection.cursor() as cursor:
+        with prepared_cursor() as cursor:
             for statement in (_RECORDED, _RECORD) if next(tries) else (_RECORD,):
                 cursor.execute(statement, values)
                 row = cursor.fetchone()

@@ -15,6 +15,7 @@ from apps.workflows.nodes.base import NodeCall, NodeFailure, Result, Usage
 from apps.workflows.nodes.repeating import stable_key
 from apps.workflows.nodes.resolving import storable
 from everquant.api.errors import ApiError, ServiceUnavailable
+from everquant.cache import prefetching
 from everquant.db import release_connection
 
 _RETRYABLE = frozenset(
@@ -32,10 +33,12 @@ def ask(call: NodeCall, wish: dict[str, Any], said: Any, *, is_streamed: bool) -
 
     Raises NodeFailure with the execution's error code.
     """
+    command = _command(call, wish, is_streamed=is_streamed)
     try:
-        prepared = orchestrator.prepare(_command(call, wish, is_streamed=is_streamed))
-        with call.cancellation.includes(prepared.cancellation):
-            finished = orchestrator.run(prepared, call.emit if is_streamed else None)
+        with prefetching(orchestrator.names_to_prefetch(command.organization_id), str(call.run.id)):
+            prepared = orchestrator.prepare(command)
+            with call.cancellation.includes(prepared.cancellation):
+                finished = orchestrator.run(prepared, call.emit if is_streamed else None)
     except ApiError as error:
         raise _refusal(call, error, said) from error
     finally:
