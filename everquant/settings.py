@@ -421,6 +421,7 @@ ADMIN_PAGES = {
         ("Batches", "playlist_play", "executions_batch"),
         ("Scores", "thumbs_up_down", "executions_score"),
         ("Budgets", "account_balance_wallet", "executions_budget"),
+        ("Statements", "request_quote", "analytics_statement"),
     ],
     "Models": [
         ("Models", "neurology", "models_llmmodel"),
@@ -436,6 +437,7 @@ ADMIN_PAGES = {
     ],
     "Operation": [
         ("Audit log", "receipt_long", "users_auditentry"),
+        ("Retention", "auto_delete", "analytics_retentionpolicy"),
         ("Webhooks", "webhook", "organizations_webhookendpoint"),
         ("Webhook deliveries", "outbox", "organizations_webhookdelivery"),
         ("Jobs", "work_history", "procrastinate_procrastinatejob"),

@@ -14,6 +14,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import date, timedelta
 from decimal import Decimal
+from itertools import pairwise
 
 LEAST_DAYS = 7
 MOST_DAYS = 56
@@ -114,7 +115,7 @@ def _correlation(rests: Sequence[float]) -> float:
     total = math.fsum(rest * rest for rest in rests)
     if total == 0:
         return 0.0
-    found = math.fsum(first * second for first, second in zip(rests, rests[1:], strict=False)) / total
+    found = math.fsum(first * second for first, second in pairwise(rests)) / total
     return min(max(found + 1 / len(rests), 0.0), _MOST_CORRELATION)
 
 

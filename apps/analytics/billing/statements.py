@@ -5,6 +5,7 @@ before and says how much more it is. Amounts are exact; `total_rounded_usd` alon
 """
 
 import hashlib
+from collections.abc import Iterable
 from datetime import date, timedelta
 from decimal import ROUND_HALF_EVEN, Decimal
 from typing import Any
@@ -12,13 +13,14 @@ from uuid import UUID
 
 import orjson
 import structlog
-from django.db import transaction
+from django.db import DatabaseError, transaction
+from django.db.models import Exists, OuterRef
 from django.utils import timezone
 
 from apps.analytics.billing.ledger import close_days, last_closable_day
 from apps.analytics.billing.naming import names_of
 from apps.analytics.billing.usage import Row, by_name, read
-from apps.analytics.models import LedgerState, Statement
+from apps.analytics.models import LedgerMark, LedgerState, Statement
 from apps.organizations.models import Organization
 
 logger = structlog.get_logger(__name__)
@@ -65,10 +67,28 @@ def close_ledger(organization: Organization) -> int:
 
 
 def close_all() -> int:
-    """`close_ledger` of every organization; what fails for one is logged and tried again at the next call."""
+    """`close_ledger` of every organization; what the database refuses for one is logged, and tried again next time."""
+    return _close_each(Organization.objects.values_list("id", flat=True))
+
+
+def revise_marked() -> int:
+    """`close_ledger` of those in whose closed days a cost has changed."""
+    marks = LedgerMark.objects.filter(
+        Exists(
+            LedgerState.objects.filter(organization_id=OuterRef("organization_id"), closed_until__gt=OuterRef("day"))
+        )
+    )
+    return _close_each(marks.values_list("organization_id", flat=True).distinct())
+
+
+def _close_each(ids: Iterable[UUID]) -> int:
     count = 0
-    for organization in Organization.objects.order_by("id").iterator(chunk_size=500):
-        count += close_ledger(organization)
+    for organization in (Organization.objects.filter(id=one).first() for one in sorted(ids)):
+        if organization is not None:
+            try:
+                count += close_ledger(organization)
+            except DatabaseError:
+                logger.exception("ledger_not_closed", organization=organization.slug)
     return count
 
 

@@ -1,0 +1,33 @@
+"""Operators' page of retention: they may hold what an organization would let go, and set policies."""
+
+from typing import Any
+
+from django.contrib import admin
+from django.http import HttpRequest
+from unfold.admin import ModelAdmin
+
+from apps.analytics.models import RetentionPolicy
+
+
+@admin.register(RetentionPolicy)
+class RetentionPolicyAdmin(ModelAdmin):
+    list_display = ["organization", "payload_days", "execution_days", "legal_hold", "payloads_purged_before",
+                    "purged_before"]  # fmt: skip
+    list_filter = ["legal_hold"]
+    list_select_related = ["organization"]
+    search_fields = ["organization__name", "organization__slug"]
+    autocomplete_fields = ["organization"]
+    ordering = ["organization__slug"]
+    readonly_fields = ["id", "payloads_purged_before", "purged_before", "created_at", "updated_at"]
+    fieldsets = [
+        (None, {"fields": ["organization", "payload_days", "execution_days", "legal_hold", "legal_hold_reason"]}),
+        ("Purged", {"fields": ["payloads_purged_before", "purged_before"]}),
+        ("Row", {"fields": ["id", "created_at", "updated_at"]}),
+    ]
+
+    def get_readonly_fields(self, request: HttpRequest, obj: Any = None) -> list[str]:
+        return [*self.readonly_fields, *(["organization"] if obj else [])]
+
+    def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        """It is what tells since when executions are missing."""
+        return False

@@ -1,0 +1,4 @@
+"""What analytics does again and again."""
+
+from apps.analytics.billing import tasks as billing_tasks  # noqa: F401 (found by way of this module)
+from apps.analytics.retention import tasks as retention_tasks  # noqa: F401 (as above)
