@@ -3,6 +3,7 @@
 from procrastinate import RetryStrategy
 from procrastinate.contrib.django import app
 
+from apps.evaluations.ab_tests import tasks as ab_test_tasks  # noqa: F401 (found by way of this module)
 from apps.evaluations.datasets import tasks as dataset_tasks  # noqa: F401 (found by way of this module)
 from apps.evaluations.engine import jobs
 from apps.evaluations.runs import tasks as run_tasks  # noqa: F401 (found by way of this module)

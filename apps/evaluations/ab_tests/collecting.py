@@ -26,12 +26,12 @@ def collect(test: ABTest) -> int:
 
     A score of an execution that still runs goes on waiting. In a caller's transaction it is part of that one.
     """
-    return _collect(test.id)
+    return _collect(test.id) or 0
 
 
-def try_to_collect(test: ABTest) -> int | None:
+def try_to_collect(test_id: UUID) -> int | None:
     """The same, of MOST_CHUNKS of AT_ONCE rows at most; None when somebody else does it now."""
-    return _collect(test.id, most_chunks=MOST_CHUNKS, skip_locked=True)
+    return _collect(test_id, most_chunks=MOST_CHUNKS, skip_locked=True)
 
 
 def _collect(test_id: UUID, *, most_chunks: int | None = None, skip_locked: bool = False) -> int | None:

@@ -1,6 +1,7 @@
 from django.urls import URLPattern, URLResolver, path
 
 from apps.evaluations.ab_tests.assigning import AssignViewSet
+from apps.evaluations.ab_tests.exposing_views import ExposureViewSet
 from apps.evaluations.ab_tests.results_views import ABResultsViewSet
 from apps.evaluations.ab_tests.views import ABTestViewSet
 
@@ -22,4 +23,8 @@ urlpatterns: list[URLPattern | URLResolver] = [
     path(f"{_TEST}/assign", AssignViewSet.as_view({"post": "assign"}), name="ab-test-assign"),
     path(f"{_TEST}/results", ABResultsViewSet.as_view({"get": "results"}), name="ab-test-results"),
     path(f"{_TEST}/series", ABResultsViewSet.as_view({"get": "series"}), name="ab-test-series"),
+    *(
+        path(f"{_TEST}/{action}", ExposureViewSet.as_view({"post": action}), name=f"ab-test-{action}")
+        for action in ("exposures", "observations")
+    ),
 ]
