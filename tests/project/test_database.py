@@ -8,6 +8,7 @@ import pytest
 from django.db import close_old_connections, connection
 
 from everquant.postgresql.base import BELIEVED_S
+from tests.executions.conftest import execute, make_model, make_prompt, model, prompt  # noqa: F401 (fixtures)
 from tests.project.processes import wait_until
 
 
@@ -40,3 +41,13 @@ def test_pool_is_usable_at_once_after_all_its_connections_were_cut() -> None:
 
 def _is_past(moment: float) -> bool:
     return time.monotonic() > moment
+
+
+def test_what_every_call_sends_is_planned_once(execute, prompt):  # noqa: F811 (fixtures)
+    for _ in range(3):
+        execute(prompt)
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT statement, generic_plans, custom_plans FROM pg_prepared_statements")
+        planned = {text.split("INTO ")[1].split()[0]: plans for text, *plans in cursor.fetchall() if "INTO " in text}
+    assert planned["executions_execution"] == [3, 0]
+    assert planned["executions_executionattempt"] == [3, 0]

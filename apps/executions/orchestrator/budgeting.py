@@ -75,23 +75,21 @@ class Hold:
         self.plan = replace(plan, is_limited=True) if mine & budgeted.hard else plan
 
     @contextmanager
-    def reserved(self, *, is_new: bool = False, is_free: bool = False) -> Iterator[list[Statement]]:
-        """Gives what reserves, to be sent with what stores the execution, after it; none without a budget or cost.
+    def reserved(self, *, is_new: bool = False, is_free: bool = False) -> Iterator[Statement | None]:
+        """Gives what reserves, to be sent with what stores the execution; None without a budget or cost.
 
         Raises BudgetExceeded for its refusal; nothing that was sent with it is stored then.
         """
         if is_free or not self._is_budgeted:
-            yield []
+            yield None
             return
         amount, unpriced = most_for(self.plan, self._execution.created_at)
-        with reserving(self._execution, amount, unpriced, is_new=is_new) as statements:
-            yield statements
+        with reserving(self._execution, amount, unpriced, is_new=is_new) as statement:
+            yield statement
 
 
 @contextmanager
-def reserving(
-    execution: Execution, amount: Decimal, unpriced: LLMModel | None, *, is_new: bool
-) -> Iterator[list[Statement]]:
+def reserving(execution: Execution, amount: Decimal, unpriced: LLMModel | None, *, is_new: bool) -> Iterator[Statement]:
     """What reserves this amount for an execution, to be sent within. Raises BudgetExceeded for its refusal.
 
     For one that is not new, and has ended or has its reservation, it changes nothing.
@@ -103,7 +101,7 @@ def reserving(
     try:
         # The caller's transaction, if there is one, outlives a refusal.
         with transaction.atomic() if connection.in_atomic_block else nullcontext():
-            yield [(_RESERVE_NEW if is_new else _RESERVE_STORED, parameters)]
+            yield _RESERVE_NEW if is_new else _RESERVE_STORED, parameters
     except DatabaseError as error:
         told = getattr(error.__cause__, "diag", None)
         if told is None or told.sqlstate != _REFUSED:

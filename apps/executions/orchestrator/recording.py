@@ -4,11 +4,11 @@ The statements are written out because they are on the path of every call: the O
 transactions of three round trips each.
 """
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import orjson
-from django.db import connection, transaction
+from django.db import transaction
 
 from apps.executions.models import Execution, ExecutionAttempt, ExecutionPayload
 from apps.executions.orchestrator.telling import is_told, tell_of_end
@@ -32,12 +32,12 @@ _ATTEMPT = {
     "error_code": "text", "error_message": "text", "provider_request_id": "text", "started_at": "timestamptz",
     "latency_ms": "integer", "first_token_ms": "integer", "input_tokens": "integer", "output_tokens": "integer",
 }  # fmt: skip
-_CHANGE_PARAMETERS = "UPDATE executions_executionpayload SET parameters = %s WHERE execution_id = %s"
+_CHANGE_PARAMETERS = "WITH changed AS (UPDATE executions_executionpayload SET parameters = %s WHERE execution_id = %s) "
 _JSON = frozenset({"metadata", "variables", "messages", "parameters", "tools", "response_schema", "price"})
 
 
-# A statement and its parameters.
 Statement = tuple[str, list[Any]]
+"""A statement and its parameters."""
 
 
 def _places(columns: Iterable[str]) -> str:
@@ -45,8 +45,8 @@ def _places(columns: Iterable[str]) -> str:
 
 
 _BEGIN = (
-    f"WITH execution AS (INSERT INTO executions_execution ({', '.join(_EXECUTION)}) VALUES ({_places(_EXECUTION)})) "  # noqa: S608 (column names of this module)
-    f"INSERT INTO executions_executionpayload ({', '.join(_PAYLOAD)}) VALUES ({_places(_PAYLOAD)})"
+    f"WITH execution AS (INSERT INTO executions_execution ({', '.join(_EXECUTION)}) VALUES ({_places(_EXECUTION)})), "  # noqa: S608 (column names of this module)
+    f"payload AS (INSERT INTO executions_executionpayload ({', '.join(_PAYLOAD)}) VALUES ({_places(_PAYLOAD)})) "
 )
 _FINISH = (
     f"WITH finished AS (UPDATE executions_execution SET ({', '.join(_RESULT)}) = ROW({_places(_RESULT)}) "  # noqa: S608 (as above)
@@ -60,29 +60,28 @@ _FINISH = (
 )
 
 
-def begin(execution: Execution, payload: ExecutionPayload, then: Sequence[Statement] = ()) -> None:
-    """Store a queued or running execution with all that is needed to make it again; then these, or nothing at all."""
-    send([(_BEGIN, _values(execution, _EXECUTION) + _values(payload, _PAYLOAD)), *then])
+def begin(execution: Execution, payload: ExecutionPayload, query: Statement | None = None) -> None:
+    """Store a queued or running execution with all that is needed to make it again.
+
+    An error of the query undoes it.
+    """
+    text, values = query or ("SELECT", [])
+    send((_BEGIN + text, _values(execution, _EXECUTION) + _values(payload, _PAYLOAD) + values))
 
 
-def begin_again(payload: ExecutionPayload, parameters: dict[str, Any], then: Sequence[Statement] = ()) -> None:
-    """A stored one is to be sent with these parameters; then these statements, or nothing at all."""
-    changed = parameters != payload.parameters
-    send([(_CHANGE_PARAMETERS, [_json(parameters), payload.execution_id])] * changed + [*then])
+def begin_again(payload: ExecutionPayload, parameters: dict[str, Any], query: Statement | None = None) -> None:
+    """A stored one is to be sent with these parameters. An error of the query undoes it."""
+    text, values = query or ("SELECT", [])
+    if parameters != payload.parameters:
+        send((_CHANGE_PARAMETERS + text, [_json(parameters), payload.execution_id, *values]))
+    elif query is not None:
+        send(query)
 
 
-def send(statements: Sequence[Statement]) -> None:
-    """In one round trip, which is one transaction if there is none around it."""
-    if not statements:
-        return
-    if len(statements) == 1:
-        with prepared_cursor() as cursor:
-            cursor.execute(*statements[0])
-        return
-    with connection.cursor() as cursor:
-        cursor.execute(
-            "; ".join(text for text, _ in statements), [value for _, values in statements for value in values]
-        )
+def send(statement: Statement) -> None:
+    """One round trip, which is one transaction if there is none around it."""
+    with prepared_cursor() as cursor:
+        cursor.execute(*statement)
 
 
 def finish(execution: Execution, payload: ExecutionPayload, attempts: list[ExecutionAttempt]) -> bool:
