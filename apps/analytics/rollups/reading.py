@@ -1,0 +1,148 @@
+"""Sums over executions and their scores, exact up to the moment of the read.
+
+A question is one statement, and so one view of the database: the cells of the smallest cube that has the dimensions,
+what waits to be added to them, and where a boundary lies within a cell the executions themselves. Providers are those
+that models have now, and tags those that prompts have now; an execution counts for each tag of its prompt.
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from decimal import Decimal
+from typing import Any, TypeVar
+from uuid import UUID
+
+from django.db import connection
+
+from apps.analytics.rollups.cubes import EXECUTIONS, SCORES, Family, cube_of
+from apps.analytics.rollups.resolving import resolve
+from apps.analytics.rollups.spans import plan_spans
+from apps.analytics.rollups.statements import Question
+from apps.analytics.rollups.storing import count_buckets
+from everquant.histogram import Histogram
+
+_SUMS = (*EXECUTIONS.sums, "errors", "cancelled")
+
+
+@dataclass(frozen=True, slots=True)
+class Scope:
+    """Of one organization, or of all. An execution must have one of the values of each filter; None is "has none"."""
+
+    organization_id: UUID | None
+    filters: Mapping[str, tuple[Any, ...]] = field(default_factory=dict)
+
+
+@dataclass(slots=True)
+class Cell:
+    """Finished executions of one interval and group. `errors` have failed, `unpriced` used tokens at no known price.
+
+    `key` has a value for each dimension of the grouping, None where executions have none. Latencies are in ms.
+    """
+
+    bucket: int
+    key: tuple[Any, ...]
+    requests: int = 0
+    errors: int = 0
+    cancelled: int = 0
+    cached: int = 0
+    unpriced: int = 0
+    input_tokens: int = 0
+    cached_input_tokens: int = 0
+    cache_write_tokens: int = 0
+    output_tokens: int = 0
+    reasoning_tokens: int = 0
+    cost_usd: Decimal = Decimal(0)
+    saved_cost_usd: Decimal = Decimal(0)
+    latency_sum_ms: int = 0
+    first_token_sum_ms: int = 0
+    latency: Histogram = field(default_factory=Histogram)
+    first_token: Histogram = field(default_factory=Histogram)
+
+    def add(self, row: Mapping[str, Any]) -> None:
+        """What one part of the statement gives."""
+        for name in _SUMS:
+            setattr(self, name, getattr(self, name) + row[name])
+        for name, histogram in (("latency", self.latency), ("first_token", self.first_token)):
+            for data in row.get(f"{name}_cells") or ():
+                histogram.merge_bytes(data)
+            if row.get(f"{name}_got") or row.get(f"{name}_lost"):
+                histogram.merge(Histogram(count_buckets(row[f"{name}_got"], row[f"{name}_lost"])))
+
+
+@dataclass(slots=True)
+class ScoreCell:
+    """Numeric and boolean scores (0 or 1) of one name, of the executions of one interval and group."""
+
+    bucket: int
+    key: tuple[Any, ...]
+    name: str
+    count: int = 0
+    total: float = 0.0
+    squares: float = 0.0
+
+    def add(self, row: Mapping[str, Any]) -> None:
+        """What one part of the statement gives."""
+        self.count += row["count"]
+        self.total += row["total"]
+        self.squares += row["squares"]
+
+
+AnyCell = TypeVar("AnyCell", Cell, ScoreCell)
+
+
+def read(
+    scope: Scope, *, boundaries: Sequence[datetime], group_by: tuple[str, ...] = (), has_latencies: bool = True
+) -> list[Cell]:
+    """Cells with executions, in the order of intervals; `bucket` is the place of [b_i, b_i+1) among `boundaries`.
+
+    Boundaries are sorted, at least two, in UTC. Without `has_latencies` the histograms are empty, which is quicker.
+    Raises KeyError for an unknown dimension. Of a time whose executions are purged, a boundary within a cell counts
+    as its start.
+    """
+    return _read(EXECUTIONS, Cell, scope, boundaries, group_by, has_histograms=has_latencies)
+
+
+def read_scores(scope: Scope, *, boundaries: Sequence[datetime], group_by: tuple[str, ...] = ()) -> list[ScoreCell]:
+    """The same of scores; the time and the dimensions are those of the execution."""
+    return _read(SCORES, ScoreCell, scope, boundaries, group_by, has_histograms=False)
+
+
+def _read(
+    family: Family,
+    kind: type[AnyCell],
+    scope: Scope,
+    boundaries: Sequence[datetime],
+    group_by: tuple[str, ...],
+    *,
+    has_histograms: bool,
+) -> list[AnyCell]:
+    resolution = resolve(scope.organization_id, scope.filters, group_by)
+    if resolution is None:
+        return []
+    cube = cube_of([*resolution.filters, *resolution.group_by])
+    spans = plan_spans(scope.organization_id, cube, boundaries)
+    question = Question(family, cube, scope.organization_id, resolution, has_histograms)
+    sql, parameters = question.statement(spans)
+    if not sql:
+        return []
+    with connection.cursor() as cursor:
+        cursor.execute(sql, parameters)
+        names = [column.name for column in cursor.description]
+        rows = [dict(zip(names, values, strict=True)) for values in cursor.fetchall()]
+    return _merge(question, kind, rows)
+
+
+def _merge(question: Question, kind: type[AnyCell], rows: Iterable[dict[str, Any]]) -> list[AnyCell]:
+    """Rows of the three parts that are of the same interval, group and label are one cell."""
+    found: dict[tuple[Any, ...], AnyCell] = {}
+    labels, groups = question.family.labels, [f"group_{place}" for place in range(len(question.resolution.group_by))]
+    for row in rows:
+        named = {name: row[name] for name in labels}
+        for key in question.resolution.keys_of(tuple(row[name] for name in groups)):
+            place = (row["bucket"], key, *named.values())
+            cell = found.get(place)
+            if cell is None:
+                cell = found[place] = kind(bucket=row["bucket"], key=key, **named)
+            cell.add(row)
+    cells = [cell for cell in found.values() if getattr(cell, question.family.count)]
+    return sorted(cells, key=lambda cell: (cell.bucket, [str(part) for part in cell.key], getattr(cell, "name", "")))

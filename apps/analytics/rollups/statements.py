@@ -1,0 +1,139 @@
+"""The SQL of a question, of three parts that are read in one view of the database: cells, what waits, executions."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any
+from uuid import UUID
+
+from apps.analytics.rollups.cubes import DIMENSIONS, Cube, Family, Grain, bucket_lists
+from apps.analytics.rollups.resolving import Resolution
+from apps.analytics.rollups.spans import Range, Spans
+from apps.executions.keys import id_bound
+
+Statement = tuple[str, list[Any]]
+_BY_STATUS = {"errors": "failed", "cancelled": "cancelled"}
+_WHOLE = ("cost_usd", "saved_cost_usd", "total", "squares")
+_BUCKET = "width_bucket({moment}, %s::timestamptz[]) - 1 AS bucket"
+
+
+@dataclass(frozen=True, slots=True)
+class Question:
+    """What is asked of one cube of a family; without an organization, of all that there are."""
+
+    family: Family
+    cube: Cube
+    organization_id: UUID | None
+    resolution: Resolution
+    has_histograms: bool
+
+    def statement(self, spans: Spans) -> Statement:
+        """Empty when there is no time to look at."""
+        parts = [self._of_cells(spans, grain, ranges) for grain, ranges in spans.cells.items()]
+        if spans.cells:
+            parts.append(self._of_pending(spans))
+        if spans.rows:
+            parts.append(self._of_rows(spans))
+        texts, values = zip(*parts, strict=True) if parts else ((), ())
+        return " UNION ALL ".join(texts), [value for each in values for value in each]
+
+    def _of_cells(self, spans: Spans, grain: Grain, ranges: list[Range]) -> Statement:
+        family = self.family
+        sums = [f"sum(f.{name}){_type(name)} AS {name}" for name in family.sums]
+        lists = [
+            f"array_agg(f.{name}) AS {name}_cells, NULL::bytea AS {name}_got, NULL::bytea AS {name}_lost"
+            for name in self._histograms
+        ]
+        condition, values = self._conditions("f", "ANY(SELECT id FROM organizations_organization)")
+        lows, highs = _bounds(ranges)
+        text = (
+            f"SELECT {self._groups('f.starts_at')}, {', '.join(sums + self._by_status('f.requests') + lists)} "  # noqa: S608 (our own names)
+            f"FROM unnest(%s::timestamptz[], %s::timestamptz[]) AS span(low, high) JOIN {family.table} f "
+            "ON f.starts_at >= span.low AND f.starts_at < span.high "
+            f"WHERE f.cube = %s AND f.grain = %s AND {condition} GROUP BY {self._places}"
+        )
+        return text, [spans.boundaries, lows, highs, self.cube.number, grain.value, *values]
+
+    def _of_pending(self, spans: Spans) -> Statement:
+        condition, values = self._conditions("f")
+        ranges = "{" + ",".join(f"[{low.isoformat()},{high.isoformat()})" for low, high in spans.covered) + "}"
+        text = (
+            f"SELECT {self._groups('f.created_at')}, {', '.join(self._sums_of_facts())} FROM {self.family.pending} f "  # noqa: S608 (our own names)
+            f"WHERE f.created_at <@ %s::tstzmultirange AND {condition} GROUP BY {self._places}"
+        )
+        return text, [spans.boundaries, ranges, *values]
+
+    def _of_rows(self, spans: Spans) -> Statement:
+        condition, values = self._conditions("e")
+        lows, highs = _bounds(spans.rows)
+        keys = [[id_bound(each) for each in bounds] for bounds in (lows, highs)]
+        rows = self.family.stored.format(
+            conditions=f"e.id >= span.low AND e.id < span.high AND {condition} "
+            "AND e.created_at >= span.low_at AND e.created_at < span.high_at"
+        )
+        text = (
+            f"SELECT {self._groups('f.created_at')}, {', '.join(self._sums_of_facts())} "  # noqa: S608 (our own names)
+            "FROM unnest(%s::uuid[], %s::uuid[], %s::timestamptz[], %s::timestamptz[]) "
+            f"AS span(low, high, low_at, high_at) CROSS JOIN LATERAL ({rows}) f GROUP BY {self._places}"
+        )
+        return text, [spans.boundaries, *keys, lows, highs, *values]
+
+    @property
+    def _histograms(self) -> list[str]:
+        return list(self.family.histograms) if self.has_histograms else []
+
+    @property
+    def _places(self) -> str:
+        """Of what is grouped by, in the order of `_groups`."""
+        return ", ".join(str(place + 1) for place in range(1 + len(self.resolution.group_by) + len(self.family.labels)))
+
+    def _groups(self, moment: str) -> str:
+        named = [f"f.{DIMENSIONS[name]} AS group_{place}" for place, name in enumerate(self.resolution.group_by)]
+        return ", ".join([_BUCKET.format(moment=moment), *named, *(f"f.{name}" for name in self.family.labels)])
+
+    def _sums_of_facts(self) -> list[str]:
+        sums = [f"({text}){_type(name)} AS {name}" for name, text in self.family.sums.items()]
+        lists = iter(bucket_lists(self.family)) if self.has_histograms else iter(())
+        pairs = zip(self._histograms, zip(lists, lists, strict=True), strict=True)
+        return [
+            *sums,
+            *self._by_status("f.sign"),
+            *(f"NULL::bytea[] AS {name}_cells, {got}, {lost}" for name, (got, lost) in pairs),
+        ]
+
+    def _by_status(self, counted: str) -> list[str]:
+        if "requests" not in self.family.sums:
+            return []
+        return [
+            f"coalesce(sum({counted}) FILTER (WHERE f.status = '{status}'), 0)::bigint AS {name}"
+            for name, status in _BY_STATUS.items()
+        ]
+
+    def _conditions(self, row: str, of_any: str = "") -> Statement:
+        """`of_any` is what `organization_id` equals where all organizations are asked for."""
+        texts: list[str] = []
+        parameters: list[Any] = []
+        if self.organization_id is not None:
+            texts.append(f"{row}.organization_id = %s")
+            parameters.append(self.organization_id)
+        elif of_any:
+            texts.append(f"{row}.organization_id = {of_any}")
+        for name, values in self.resolution.filters.items():
+            text, known = _is_one_of(f"{row}.{DIMENSIONS[name]}", values)
+            texts.append(text)
+            parameters.append(known)
+        return " AND ".join(texts) or "true", parameters
+
+
+def _is_one_of(column: str, values: Iterable[Any]) -> tuple[str, list[Any]]:
+    known = [value for value in values if value is not None]
+    none = f"coalesce({column}, '') = ''" if column.endswith("ab_variant") else f"{column} IS NULL"
+    text = f"{column} = ANY(%s)"
+    return (f"({text} OR {none})" if None in values else text), known
+
+
+def _type(name: str) -> str:
+    return "" if name in _WHOLE else "::bigint"
+
+
+def _bounds(ranges: list[Range]) -> tuple[list[Any], list[Any]]:
+    return [low for low, _ in ranges], [high for _, high in ranges]
