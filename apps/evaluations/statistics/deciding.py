@@ -119,7 +119,7 @@ def compare(
 def _strata(control: Phases, candidate: Phases, measured: Measured) -> tuple[list[_Stratum], bool]:
     found = []
     for phase in sorted(control.keys() & candidate.keys()):
-        pair = _estimate(control[phase], measured), _estimate(candidate[phase], measured)
+        pair = _estimates(measured, control[phase], candidate[phase])
         if pair[0] is not None and pair[1] is not None:
             found.append(_Stratum(pair[0].units + pair[1].units, pair[0], pair[1]))
     burnt_in = [each for each in found if min(each.control.units, each.candidate.units) >= BURN_IN]
@@ -128,9 +128,15 @@ def _strata(control: Phases, candidate: Phases, measured: Measured) -> tuple[lis
     return [_Stratum(each.weight / whole, each.control, each.candidate) for each in kept], bool(burnt_in)
 
 
-def _estimate(moments: Moments, measured: Measured) -> Estimate | None:
-    is_share = measured.aggregation == "mean" and (measured.is_share or moments.is_yes_or_no)
-    return share_estimate(moments) if is_share else estimate(moments, measured.aggregation)
+def _estimates(measured: Measured, *arms: Moments) -> list[Estimate | None]:
+    if measured.aggregation == "mean" and (measured.is_share or _are_yes_or_no(*arms)):
+        return [share_estimate(each) for each in arms]
+    return [estimate(each, measured.aggregation) for each in arms]
+
+
+def _are_yes_or_no(*arms: Moments) -> bool:
+    """A value of 0 alone does not say that it could be 1."""
+    return all(each.may_be_yes_or_no for each in arms) and any(each.sum_s > 0 for each in arms)
 
 
 def _verdict(low: float | None, high: float | None, measured: Measured) -> Verdict:
@@ -148,9 +154,11 @@ def _fixed(control: Phases, candidate: Phases, measured: Measured, alpha: float)
         for phase in sorted(control.keys() & candidate.keys())
         if min(control[phase].units, candidate[phase].units) >= 2
     ]
-    if len(phases) == 1 and measured.aggregation == "mean" and all(each.is_yes_or_no for each in phases[0]):
+    is_one = len(phases) == 1
+    is_single = is_one and all(each.may_be_yes_or_no for each in phases[0])
+    if is_single and measured.aggregation == "mean" and (measured.is_share or _are_yes_or_no(*phases[0])):
         return proportions_test(*phases[0], alpha=alpha)
-    if len(phases) == 1 and measured.aggregation != "ratio":
+    if is_one and measured.aggregation != "ratio":
         return welch_test(*(estimate(each, measured.aggregation) for each in phases[0]), alpha=alpha)
     return _normal_test(phases, measured.aggregation, alpha)
 
@@ -181,7 +189,8 @@ def welch_test(control: Estimate | None, candidate: Estimate | None, *, alpha: f
         return None
     parts = control.variance / control.units, candidate.variance / candidate.units
     error, difference = sqrt(sum(parts)), candidate.value - control.value
-    freedom = sum(parts) ** 2 / (parts[0] ** 2 / (control.units - 1) + parts[1] ** 2 / (candidate.units - 1))
+    share = parts[0] / sum(parts)
+    freedom = 1 / (share**2 / (control.units - 1) + (1 - share) ** 2 / (candidate.units - 1))
     half = float(stdtrit(freedom, 1 - alpha / 2)) * error
     return Fixed(2 * float(stdtr(freedom, -abs(difference) / error)), difference - half, difference + half)
 
@@ -209,7 +218,7 @@ def measure_arm(
     phases: Phases, measured: Measured, *, phase_units: Mapping[int, float], alpha: float, planned_units: float
 ) -> Arm:
     """The interval is a confidence sequence too, from BURN_IN units on; that of a share ends at 0 and 1."""
-    found = {phase: one for phase, moments in phases.items() if (one := _estimate(moments, measured)) is not None}
+    found = {phase: one for phase, moments in phases.items() if (one := _estimates(measured, moments)[0])}
     units = int(sum(moments.units for moments in phases.values()))
     whole = sum(phase_units[phase] for phase in found)
     if not found or whole <= 0:

@@ -26,9 +26,9 @@ class Moments:
         return Moments(*(mine + others for mine, others in pairs))
 
     @property
-    def is_yes_or_no(self) -> bool:
-        """Every unit has one value, which is 0 or 1 (or the values vary exactly as if they were), and not all are 0."""
-        return self.units == self.sum_k and self.sum_s == self.sum_ss > 0
+    def may_be_yes_or_no(self) -> bool:
+        """Every unit has one value, which is 0 or 1, or values vary exactly as if they were."""
+        return self.units == self.sum_k and self.sum_s == self.sum_ss
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,11 +50,11 @@ def estimate(moments: Moments, aggregation: Aggregation) -> Estimate | None:
         return None
     if aggregation == "ratio":
         value = moments.sum_s / moments.sum_k
-        squares = moments.sum_ss - 2 * value * moments.sum_sk + value**2 * moments.sum_kk
+        squares = moments.sum_ss - 2 * value * moments.sum_sk + value * value * moments.sum_kk
         squares, whole = squares / (moments.sum_k / n) ** 2, moments.sum_ss / (moments.sum_k / n) ** 2
     else:
         total, whole = (moments.sum_m, moments.sum_mm) if aggregation == "mean" else (moments.sum_s, moments.sum_ss)
-        value, squares = total / n, whole - total**2 / n
+        value, squares = total / n, whole - total * total / n
     if not (isfinite(value) and isfinite(squares)):
         return None
     return Estimate(n, value, squares / (n - 1) if squares > _ROUNDING * whole else 0.0)
