@@ -49,6 +49,8 @@ _MODEL = {"provider_id": "{provider}", "slug": "another", "provider_model_name":
 _BUDGET = {"name": "New", "limit_usd": "5"}
 _NEW_BUDGET = {**_BUDGET, "scope": "organization", "period": "month"}
 
+_RETENTION = {"payload_days": 30, "execution_days": 400}
+
 _BATCH = {"prompt_id": "{prompt}", "rows": [{"variables": {"name": "Ada"}}]}
 
 _SCHEDULE = {"name": "Nightly", "cron": "0 2 * * *", "inputs": {"ticket": "It burns"}}
@@ -235,6 +237,11 @@ ROUTES = [
     Route("PUT", "billing/budgets/<uuid:pk>", "billing:manage", 4, body=_BUDGET),
     Route("PATCH", "billing/budgets/<uuid:pk>", "billing:manage", 4, body={"name": "New"}),
     Route("DELETE", "billing/budgets/<uuid:pk>", "billing:manage", 6),
+    Route("GET", "billing/usage", "billing:manage", 1),
+    Route("GET", "billing/statements", "billing:manage", 1),
+    Route("GET", "billing/statements/<month:month>", "billing:manage", 6),
+    Route("GET", "retention", "organization:manage", 1),
+    Route("PUT", "retention", "organization:manage", 7, body=_RETENTION),
     Route("GET", "datasets", "datasets:read", 2),
     Route("POST", "datasets", "datasets:create", 2, body=_DATASET),
     Route("GET", "datasets/<uuid:pk>", "datasets:read", 1),

@@ -239,6 +239,7 @@ def call(route: Route, world: World, client: APIClient) -> Any:
     path = path.replace("<int:number>", "1").replace("<str:label>", "production").replace("<path:slug>", "hello")
     path = path.replace("<int:case_id>", str(CASE_ID)).replace("<uuid:approval_id>", world.ids["rejection"])
     path = path.replace("<uuid:item_id>", world.ids["items"]).replace("<uuid:import_id>", world.ids["imports"])
+    path = path.replace("<month:month>", f"{timezone.now():%Y-%m}")
     send = getattr(client, route.method.lower())
     body = [filled(route.body, world.ids)] if route.method in {"POST", "PUT", "PATCH"} else []
     form = {}

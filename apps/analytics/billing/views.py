@@ -11,6 +11,7 @@ from django.utils import timezone
 from drf_spectacular.utils import OpenApiParameter, extend_schema
 from rest_framework.exceptions import ValidationError
 from rest_framework.request import Request
+from rest_framework.response import Response
 
 from apps.analytics.billing import serializers as shapes
 from apps.analytics.billing.exporting import statement_csv, usage_csv
@@ -20,6 +21,7 @@ from apps.analytics.billing.usage import GROUPS, report
 from apps.analytics.models import Statement
 from apps.organizations.models import Organization
 from apps.users.tenancy import ListMixin, PermissionViewSet, TenantViewSet
+from everquant.api.conditional import etag_of_bytes, matches
 from everquant.api.pagination import integer_parameter
 
 MAX_DAYS = 800
@@ -36,7 +38,7 @@ class UsageViewSet(PermissionViewSet):
     serializer_class = shapes.UsageSerializer
     permissions = {"usage": "billing:manage"}
     query_parameters = {"usage": frozenset({"from", "to", "group_by", "format"})}
-    tagged_actions = frozenset()
+    tagged_actions = frozenset({"usage"})
 
     @extend_schema(
         parameters=[
@@ -59,7 +61,7 @@ class UsageViewSet(PermissionViewSet):
         group_by, file_format = _choice(request, "group_by", GROUPS, "day"), _choice(request, "format", ["json", "csv"])
         found = report(self.principal.organization_id, start, end, group_by)
         if file_format == "csv":
-            return _file(usage_csv(found), "csv", f"usage-{start}-{end}-{group_by}")
+            return _file(request, usage_csv(found), "csv", f"usage-{start}-{end}-{group_by}")
         return self.answer(found)
 
 
@@ -97,7 +99,7 @@ class StatementViewSet(ListMixin, TenantViewSet):
         if file_format == "json":
             return self.answer(content)
         made = statement_csv(content) if file_format == "csv" else statement_pdf(content)
-        return _file(made, file_format, f"statement-{content['month']}-{content['revision']}")
+        return _file(request, made, file_format, f"statement-{content['month']}-{content['revision']}")
 
     def _content(self, month: date, revision: int) -> dict[str, Any]:
         """Of the revision, the newest for 0; raises Http404 for a month to come and a revision that there is not."""
@@ -139,7 +141,13 @@ def _choice(request: Request, name: str, choices: Collection[str], default: str 
     return given
 
 
-def _file(content: bytes, file_format: str, name: str) -> StreamingHttpResponse:
+def _file(request: Request, content: bytes, file_format: str, name: str) -> HttpResponseBase:
+    """With its ETag; 304 when the client has it already."""
+    etag = etag_of_bytes(content)
+    known = request.headers.get("If-None-Match")
+    if known and matches(known, etag):
+        return Response(status=304, headers={"ETag": etag})
     answer = StreamingHttpResponse([content], content_type=_CONTENT_TYPES[file_format])
     answer.headers["Content-Disposition"] = f'attachment; filename="{name}.{file_format}"'
+    answer.headers["ETag"] = etag
     return answer
