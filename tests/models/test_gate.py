@@ -6,9 +6,11 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from apps.models.gate import Entry, Gate, Pass
 from apps.models.gate.local import LocalGate
 from apps.models.gate.shared import SharedGate, read_circuit
 from apps.models.gate.terms import Ask, Change, CircuitPolicy, Limits, Outcome, Verdict
+from tests.project.processes import wait_until
 
 MINUTE_MS = 60_000
 LATE = 1_800_000_000_000
@@ -175,3 +177,20 @@ def test_what_redis_keeps_of_a_circuit_can_be_read_and_goes_away():
     assert len(lives) == 2
     assert all(ms > 0 for ms in lives)
     assert read_circuit(uuid4(), "m").is_open is False
+
+
+def test_a_place_is_free_again_for_who_asks_next():
+    gate, ask = Gate(), ask_for(Limits(concurrency=1), lease_ms=60_000)
+    for _ in range(50):
+        passed = gate.enter(ask)
+        assert isinstance(passed, Pass)
+        gate.leave(passed, Outcome.ALIVE, 0)
+
+
+def test_a_place_is_free_again_for_other_processes_a_moment_later():
+    gate, other, ask = Gate(), Gate(), ask_for(Limits(concurrency=1), lease_ms=60_000)
+    passed = gate.enter(ask)
+    assert isinstance(passed, Pass)
+    assert isinstance(other.enter(ask), Entry)
+    gate.leave(passed, Outcome.ALIVE, 0)
+    wait_until(lambda: isinstance(other.enter(ask), Pass), "the place is free", 5)

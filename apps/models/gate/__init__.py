@@ -12,8 +12,9 @@ from uuid import UUID
 import structlog
 from django.conf import settings
 
+from apps.models.gate.leaving import Leaving
 from apps.models.gate.local import LocalGate
-from apps.models.gate.shared import SharedGate, trouble_name
+from apps.models.gate.shared import Left, SharedGate, trouble_name
 from apps.models.gate.terms import Ask, Change, CircuitPolicy, Entry, Limits, Outcome, Verdict
 from everquant.cache import RedisAway, take_prefetched, with_redis
 from everquant.metrics import CIRCUIT_OPEN, CIRCUIT_REFUSALS
@@ -35,6 +36,7 @@ class Pass:
 class Gate:
     def __init__(self) -> None:
         self._shared, self._local = SharedGate(), LocalGate()
+        self._leaving = Leaving(self._tell)
 
     def enter(self, ask: Ask) -> Pass | Entry:
         """A pass, or the entry that refuses it. At most two round trips, none when it was prefetched that all is well
@@ -42,9 +44,11 @@ class Gate:
         if not ask.limits and not self._has_trouble(ask.organization_id):
             return Pass(ask, Entry(Verdict.GRANTED), None)
         gate: SharedGate | LocalGate = self._shared
+        left = self._leaving.take()
         try:
-            entry = self._shared.enter(ask, _policy())
+            entry = self._shared.enter(ask, _policy(), left=left)
         except RedisAway:
+            self._leave_locally(left)
             gate = self._local
             entry = self._local.enter(ask, _policy())
         if entry.verdict == Verdict.CIRCUIT_OPEN:
@@ -54,6 +58,9 @@ class Gate:
     def leave(self, passed: Pass, outcome: Outcome, tokens: int) -> None:
         """To be called once for every pass; `tokens` is what was used."""
         if passed.gate is None and outcome != Outcome.FAILED:
+            return
+        if passed.gate is self._shared and outcome == Outcome.ALIVE and passed.entry.verdict == Verdict.GRANTED:
+            self._leaving.add(Left(passed.ask, passed.entry, outcome, tokens))
             return
         try:
             change = (passed.gate or self._shared).leave(passed.ask, passed.entry, outcome, tokens, _policy())
@@ -67,6 +74,16 @@ class Gate:
                 provider_id=str(passed.ask.provider_id),
                 provider_model=passed.ask.provider_model,
             )
+
+    def _tell(self, left: list[Left]) -> None:
+        try:
+            self._shared.leave_all(left, _policy())
+        except RedisAway:
+            self._leave_locally(left)
+
+    def _leave_locally(self, left: list[Left]) -> None:
+        for each in left:
+            self._local.leave(each.ask, Entry(each.entry.verdict), each.outcome, each.tokens, _policy())
 
     def _has_trouble(self, organization_id: UUID) -> bool:
         (name,) = names(organization_id)

@@ -2,6 +2,7 @@
 
 import hashlib
 import secrets
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 from uuid import UUID
@@ -128,45 +129,74 @@ return 1
 
 class _Script:
     def __init__(self, text: str) -> None:
-        self._text = text
-        self._sha = hashlib.sha1(text.encode(), usedforsecurity=False).hexdigest()
-
-    def run(self, keys: list[str], *arguments: Any) -> Any:
-        def send(redis: Any) -> Any:
-            try:
-                return redis.evalsha(self._sha, len(keys), *keys, *arguments)
-            except NoScriptError:
-                return redis.eval(self._text, len(keys), *keys, *arguments)
-
-        return with_redis(send)
+        self.text = text
+        self.sha = hashlib.sha1(text.encode(), usedforsecurity=False).hexdigest()
 
 
 _enter, _leave = _Script(_ENTER), _Script(_LEAVE)
+_Call = tuple[_Script, list[str], tuple[Any, ...]]
+
+
+def _run(calls: list[_Call]) -> list[Any]:
+    """What the scripts answer, in one round trip."""
+
+    def send(redis: Any) -> list[Any]:
+        with redis.pipeline(transaction=False) as pipeline:
+            for script, keys, arguments in calls:
+                pipeline.evalsha(script.sha, len(keys), *keys, *arguments)
+            answers: list[Any] = pipeline.execute(raise_on_error=False)
+        for place, (script, keys, arguments) in enumerate(calls):
+            if isinstance(answers[place], NoScriptError):
+                answers[place] = redis.eval(script.text, len(keys), *keys, *arguments)
+            elif isinstance(answers[place], Exception):
+                raise answers[place]
+        return answers
+
+    return list(with_redis(send))
+
+
+@dataclass(frozen=True, slots=True)
+class Left:
+    """The end of a try that was let in: what it says of its provider, and the tokens that it has used."""
+
+    ask: Ask
+    entry: Entry
+    outcome: Outcome
+    tokens: int
 
 
 class SharedGate:
     """Every method raises RedisAway. `now_ms` is given by tests; it is the time of Redis otherwise."""
 
-    def enter(self, ask: Ask, policy: CircuitPolicy, now_ms: int | None = None) -> Entry:
+    def enter(self, ask: Ask, policy: CircuitPolicy, now_ms: int | None = None, left: Sequence[Left] = ()) -> Entry:
+        """`left` are ends of earlier tries that are told first, in the same round trip."""
         limits, holder = ask.limits, secrets.token_hex(8)
-        verdict, wait_ms, slot = _enter.run(
-            _keys(ask), _or_empty(now_ms), holder, ask.lease_ms, _or_empty(limits.concurrency),
-            _or_empty(limits.requests), _or_empty(limits.tokens), ask.reserved_tokens, policy.open_ms, policy.window_ms,
+        arguments = (
+            _or_empty(now_ms), holder, ask.lease_ms, _or_empty(limits.concurrency), _or_empty(limits.requests),
+            _or_empty(limits.tokens), ask.reserved_tokens, policy.open_ms, policy.window_ms,
         )  # fmt: skip
+        ends = [_end_of(each, policy, now_ms) for each in left]
+        verdict, wait_ms, slot = _run([*ends, (_enter, _keys(ask), arguments)])[-1]
         return Entry(Verdict(verdict), wait_ms, holder if verdict <= Verdict.PROBE else "", slot)
 
     def leave(
         self, ask: Ask, entry: Entry, outcome: Outcome, tokens: int, policy: CircuitPolicy, now_ms: int | None = None
     ) -> Change:
         """`tokens` is what the try has used."""
-        correction = 0 if ask.limits.tokens is None else tokens - ask.reserved_tokens
-        is_probe = int(entry.verdict == Verdict.PROBE)
-        return Change(
-            _leave.run(
-                _keys(ask), _or_empty(now_ms), entry.holder, int(outcome), is_probe, entry.slot, correction,
-                policy.failures, policy.open_ms, policy.window_ms,
-            )
-        )  # fmt: skip
+        return Change(_run([_end_of(Left(ask, entry, outcome, tokens), policy, now_ms)])[0])
+
+    def leave_all(self, left: Sequence[Left], policy: CircuitPolicy) -> None:
+        _run([_end_of(each, policy, None) for each in left])
+
+
+def _end_of(left: Left, policy: CircuitPolicy, now_ms: int | None) -> _Call:
+    ask, entry = left.ask, left.entry
+    correction = 0 if ask.limits.tokens is None else left.tokens - ask.reserved_tokens
+    arguments = (
+        _or_empty(now_ms), entry.holder, int(left.outcome), int(entry.verdict == Verdict.PROBE), entry.slot, correction,
+        policy.failures, policy.open_ms, policy.window_ms,
+    )  # fmt: skip
+    return _leave, _keys(ask), arguments
 
 
 @dataclass(frozen=True, slots=True)
