@@ -15,7 +15,7 @@ from apps.evaluations.ab_tests.admin.axes import number_ticks, time_ticks
 WIDTH, HEIGHT = 960.0, 340.0
 LEFT, RIGHT, TOP, BOTTOM = 84.0, 136.0, 26.0, 36.0
 COLOURS = 9
-LABEL_HEIGHT, LABEL_LENGTH = 15.0, 18
+LABEL_HEIGHT, LABEL_LENGTH = 15.0, 15
 PIXELS_BETWEEN = 3.0
 SETTLED = 0.4
 """Share of the points, the oldest, whose bands may leave the plot: sequences begin as wide as the world."""
@@ -76,8 +76,8 @@ def plot(
     frame = _frame(every, reference, planned_at)
     parts = [
         *_axes(frame, write),
-        *_marks(frame, reference, planned_at),
         *(part for number, readings in enumerate(lines.values(), 1) for part in _band(frame, number, readings)),
+        *_marks(frame, reference, planned_at),
         *_labels(frame, lines),
     ]
     return _document(title, _said(lines, write), parts)
