@@ -65,6 +65,6 @@ class ABResultsViewSet(TenantViewSet):
         More than for a single look, as the decision may be made at any time. A 400 names what must be given where the
         prompt's calls do not tell it.
         """
-        from apps.evaluations.ab_tests.sizing import plan  # noqa: PLC0415 (numpy, for those who ask)
+        from apps.evaluations.ab_tests.sizing import plan_for  # noqa: PLC0415 (numpy, for those who ask)
 
-        return Response(self.represent(plan(**self.validated())))
+        return Response(self.represent(plan_for(**self.validated())))

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from math import ceil
 from typing import Literal
+from uuid import UUID
 
 from apps.evaluations.ab_tests.measuring import SHARES
 from apps.evaluations.ab_tests.traffic import MOST_CALLS, WINDOW, Traffic, read_traffic
@@ -60,11 +61,14 @@ class _Basis:
     deviations: tuple[float, float]
 
 
-def plan(wish: SizeWish, prompt: Prompt | None) -> Plan:
+def plan_for(*, prompt: Prompt | None, wish: SizeWish) -> Plan:
     """At most one query. Raises BadRequest naming what must be given, where the prompt's calls do not tell it."""
-    traffic = None
-    if prompt is not None:
-        traffic = read_traffic(organization_id=prompt.organization_id, prompt_id=prompt.pk, measure=wish.measure)
+    if prompt is None:
+        return _plan(wish, None)
+    return _plan(wish, _traffic(prompt.organization_id, prompt.pk, wish))
+
+
+def _plan(wish: SizeWish, traffic: Traffic | None) -> Plan:
     basis = _basis(wish, traffic)
     size = units_needed(
         min_effect=wish.min_effect,
@@ -102,9 +106,13 @@ def plan_of(test: ABTest, variants: Sequence[ABVariant]) -> Plan | None:
         exposed_share=test.exposed_share,
     )
     try:
-        return plan(wish, test.prompt)
+        return _plan(wish, _traffic(test.organization_id, test.prompt_id, wish))
     except BadRequest:
         return None
+
+
+def _traffic(organization_id: UUID, prompt_id: UUID, wish: SizeWish) -> Traffic | None:
+    return read_traffic(organization_id=organization_id, prompt_id=prompt_id, measure=wish.measure)
 
 
 def _basis(wish: SizeWish, traffic: Traffic | None) -> _Basis:
