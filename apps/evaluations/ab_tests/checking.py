@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from apps.evaluations.ab_tests.measures import Direction, measures_of
-from apps.evaluations.ab_tests.variants import variants_of, weight_problem
+from apps.evaluations.ab_tests.variants import weight_problem
 from apps.executions.orchestrator.candidates import candidates_for
 from apps.prompts import published
 from apps.prompts.ab_tests.segments import check_segments
@@ -25,13 +25,12 @@ def check_definition(test: ABTest) -> None:
         raise BadRequest("The test is not valid.", details=problems)
 
 
-def check_start(test: ABTest, prompt: Prompt) -> None:
+def check_start(test: ABTest, prompt: Prompt, variants: Sequence[ABVariant]) -> None:
     """Raises Conflict with everything that keeps it from starting. The prompt is locked, of `with_current`."""
-    variants = variants_of(test)
     problems = {**_prompt_problems(prompt), **_definition_problems(test), **_variant_problems(variants)}
     control = next((variant for variant in variants if variant.is_control), None)
     if control is not None:
-        problems |= _control_problems(test, prompt, control, variants.index(control))
+        problems |= _control_problems(test, prompt, control)
     problems |= _model_problems(test, variants)
     if problems:
         raise Conflict(" ".join(["The test cannot start.", *dict.fromkeys(problems.values())]), details=problems)
@@ -102,10 +101,10 @@ def _variant_problems(variants: Sequence[ABVariant]) -> Details:
     return {}
 
 
-def _control_problems(test: ABTest, prompt: Prompt, control: ABVariant, position: int) -> Details:
+def _control_problems(test: ABTest, prompt: Prompt, control: ABVariant) -> Details:
     """The control must be what traffic gets without the test, or to stop it would change what traffic gets."""
     problems = {}
-    served, at = published.resolve_version(prompt), f"variants.{position}"
+    served, at = published.resolve_version(prompt), f"variants.{control.position}"
     labelled = prompt.labels.get(test.label)
     number = control.version.version_number
     if served.pk != control.version_id:
@@ -122,9 +121,9 @@ def _control_problems(test: ABTest, prompt: Prompt, control: ABVariant, position
 
 def _model_problems(test: ABTest, variants: Sequence[ABVariant]) -> Details:
     problems = {}
-    for position, variant in enumerate(variants):
+    for variant in variants:
         try:
             candidates_for(test.organization_id, variant.model_id or variant.version.model_id)
         except BadRequest as error:
-            problems[f"variants.{position}.model_id"] = error.details["model_id"]
+            problems[f"variants.{variant.position}.model_id"] = error.details["model_id"]
     return problems

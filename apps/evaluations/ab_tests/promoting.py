@@ -4,6 +4,7 @@ from typing import Any, cast
 
 from django.db import transaction
 
+from apps.evaluations.ab_tests.results import reasons_not_to_promote
 from apps.evaluations.ab_tests.services import locked_test
 from apps.prompts.labelling import move_label, take_label_away
 from apps.prompts.models import ABTest, ABTestStatus, ABVariant, Prompt, PromptVersion
@@ -28,8 +29,6 @@ def promote(*, test: ABTest, variant: str, reason: str = "", force: bool = False
         return locked
     locked.check_becoming(ABTestStatus.PROMOTED, "promoted")
     winner = _winner(locked, variant)
-    from apps.evaluations.ab_tests.results import reasons_not_to_promote  # noqa: PLC0415
-
     if not force and (reasons := reasons_not_to_promote(locked, variant)):
         details = {f"reasons.{number}": why for number, why in enumerate(reasons)}
         raise Conflict(" ".join([f"Not promoted without force: {variant}.", *reasons]), details=details)

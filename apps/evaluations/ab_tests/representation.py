@@ -1,5 +1,6 @@
 """A/B tests as they are answered: plain values made once."""
 
+from math import ceil
 from typing import Any
 
 from django.db.models import Prefetch
@@ -32,7 +33,7 @@ def represent(test: ABTest) -> Json:
         "label": test.label,
         "exposed_share": test.exposed_share,
         "segments": test.segments,
-        "variants": [_variant(variant) for variant in test.variants.all()],
+        "variants": [_variant(test, variant) for variant in test.variants.all()],
         "metrics": test.metrics,
         "primary_metric": test.primary_metric,
         "min_effect": test.min_effect,
@@ -70,7 +71,7 @@ def _number(version: PromptVersion | None) -> int | None:
     return version.version_number if version is not None else None
 
 
-def _variant(variant: ABVariant) -> Json:
+def _variant(test: ABTest, variant: ABVariant) -> Json:
     return {
         "name": variant.name,
         "is_control": variant.is_control,
@@ -79,7 +80,16 @@ def _variant(variant: ABVariant) -> Json:
         "version_id": variant.version_id,
         "model_id": variant.model_id,
         "parameters": variant.parameters,
+        "planned_units": _planned_units(test, variant.name),
     }
+
+
+def _planned_units(test: ABTest, variant: str) -> int | None:
+    """By the weights of the start, which the plan was made for."""
+    begun = next(iter(test.phases.all()), None)
+    if test.planned_units is None or begun is None:
+        return None
+    return ceil(round(test.planned_units * begun.weights[variant], 6))
 
 
 def _phase(phase: ABPhase) -> Json:

@@ -246,6 +246,7 @@ class ABVariantSerializer(serializers.Serializer):
     version_id = serializers.UUIDField()
     model_id = serializers.UUIDField(allow_null=True)
     parameters = ObjectField()
+    planned_units = serializers.IntegerField(allow_null=True, help_text="By the weights of the start.")
 
 
 @extend_schema_field({"type": "object", "additionalProperties": {"type": "number"}})

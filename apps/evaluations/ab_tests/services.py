@@ -13,6 +13,9 @@ from django.db import IntegrityError, transaction
 from django.utils import timezone
 
 from apps.evaluations.ab_tests.checking import check_definition, check_start
+from apps.evaluations.ab_tests.collecting import collect
+from apps.evaluations.ab_tests.results import results_of
+from apps.evaluations.ab_tests.sizing import plan_of
 from apps.evaluations.ab_tests.variants import VariantWish, make_variants, variants_of, weight_problem, wishes_of
 from apps.evaluations.models import ABIncident
 from apps.organizations.models import Organization
@@ -89,7 +92,7 @@ def delete_test(*, test: ABTest) -> None:
 
 @transaction.atomic(savepoint=False)
 def start(*, test: ABTest, by: Principal) -> ABTest:
-    """Running from now on; one that runs is left as it is.
+    """Running from now on, with its planned units if the prompt's calls tell them; one that runs is left as it is.
 
     Raises Conflict with everything that it lacks, and while another test of the prompt is live; Forbidden when what
     traffic gets is protected.
@@ -100,16 +103,18 @@ def start(*, test: ABTest, by: Principal) -> ABTest:
     locked.check_becoming(ABTestStatus.RUNNING, "started", source=ABTestStatus.DRAFT)
     require_right_to_route(locked, by)
     lock_for_update(Prompt.objects.only("id"), pk=locked.prompt_id)
-    check_start(locked, Prompt.objects.with_current().get(pk=locked.prompt_id))
+    variants = variants_of(locked)
+    check_start(locked, Prompt.objects.with_current().get(pk=locked.prompt_id), variants)
+    plan = plan_of(locked, variants)
     try:
-        locked.start(planned_units=None)
+        locked.start(planned_units=plan.units if plan is not None else None)
     except IntegrityError as error:
         if "prompts_abtest_one_live" not in str(error):
             raise
         raise Conflict(
             "Another test of the prompt runs or is paused: stop it first.", details={"prompt_id": "Has another test."}
         ) from error
-    weights = {variant.name: variant.weight for variant in variants_of(locked)}
+    weights = {variant.name: variant.weight for variant in variants}
     _begin_phase(locked, weights, reason="", created_by_id=by.user_id)
     _log(locked, by)
     return locked
@@ -154,9 +159,6 @@ def stop(*, test: ABTest, reason: str, by: Principal | None) -> ABTest:
         return locked
     locked.stop(reason=reason)
     _end_phase(locked)
-    from apps.evaluations.ab_tests.collecting import collect  # noqa: PLC0415
-    from apps.evaluations.ab_tests.results import results_of  # noqa: PLC0415
-
     collect(locked)
     locked.final_results = results_of(locked)
     locked.save_fields("final_results")
