@@ -211,23 +211,23 @@ class ExecutionAdmin(ReadOnlyAdmin):
 
     @admin.display
     def messages(self, execution: Execution) -> SafeString:
-        return _pretty(execution.payload.messages)
+        return _pretty(execution.kept_payload.messages)
 
     @admin.display
     def output(self, execution: Execution) -> SafeString:
-        return _pretty(execution.payload.output or "")
+        return _pretty(execution.kept_payload.output or "")
 
     @admin.display
     def tool_calls(self, execution: Execution) -> SafeString:
-        return _pretty(execution.payload.tool_calls)
+        return _pretty(execution.kept_payload.tool_calls)
 
     @admin.display
     def variables(self, execution: Execution) -> SafeString:
-        return _pretty(execution.payload.variables)
+        return _pretty(execution.kept_payload.variables)
 
     @admin.display
     def parameters(self, execution: Execution) -> SafeString:
-        return _pretty(execution.payload.parameters)
+        return _pretty(execution.kept_payload.parameters)
 
     @admin.display
     def attempts(self, execution: Execution) -> SafeString:

@@ -40,10 +40,11 @@ def _end(execution: Execution, last_id: int) -> Iterator[bytes]:
     """The whole output where there are no pieces, and the end."""
     comes_back = execution.is_streamed and not execution.is_background and last_id >= START
     last = _last_piece(execution.id)
-    if not last and execution.payload.output:
+    output = execution.kept_payload.output
+    if not last and output:
         last = FIRST_DELTA
         if last_id < last and not comes_back:
-            yield _delta(execution.id, last, execution.payload.output, [])
+            yield _delta(execution.id, last, output, [])
     number = max(last, START) + 1
     if comes_back:
         number = max(number, last_id + 1)

@@ -70,6 +70,7 @@ def summarize(execution: Execution) -> Json:
 def represent(execution: Execution, payload: ExecutionPayload, attempts: list[ExecutionAttempt]) -> Json:
     return {
         **summarize(execution),
+        "is_payload_purged": payload.is_purged,
         "variables": payload.variables,
         "messages": payload.messages,
         "parameters": payload.parameters,
@@ -89,7 +90,7 @@ def represent_finished(finished: "Finished") -> Json:
 
 def represent_stored(execution: Execution) -> Json:
     """Of a row of `whole()`."""
-    return represent(execution, execution.payload, list(execution.attempts.all()))
+    return represent(execution, execution.kept_payload, list(execution.attempts.all()))
 
 
 def end_event(execution: Execution) -> str:
@@ -101,8 +102,10 @@ def end_event(execution: Execution) -> str:
 def represent_start(execution: Execution) -> Json:
     """A row of `whole()` as it was when its call began."""
     begun = Execution(**{name: getattr(execution, name) for name in _BEFORE_CALL}, status=Status.RUNNING)
-    said = {name: getattr(execution.payload, name) for name in _SAID}
-    return represent(begun, ExecutionPayload(execution=begun, **said), [])
+    kept = execution.kept_payload
+    payload = ExecutionPayload(execution=begun, **{name: getattr(kept, name) for name in _SAID})
+    payload.is_purged = kept.is_purged
+    return represent(begun, payload, [])
 
 
 def _output_json(execution: Execution, payload: ExecutionPayload) -> Any:

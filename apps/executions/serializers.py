@@ -202,6 +202,9 @@ class ExecutionSummarySerializer(serializers.Serializer):
 
 
 class ExecutionSerializer(ExecutionSummarySerializer):
+    is_payload_purged = serializers.BooleanField(
+        help_text="Whether retention has deleted what was said, which is then empty here, and the attempts."
+    )
     variables = ObjectField()
     messages = ObjectsField()
     parameters = ObjectField()

@@ -48,11 +48,14 @@ def cancel_execution(*, execution: Execution) -> Execution:
 def retry_execution(*, execution: Execution, by: Principal) -> Execution:
     """A new execution, in the background, of what a failed or cancelled one was asked.
 
-    It begins with the model that was asked first. Raises Conflict for others, BadRequest when the model cannot be
-    called any more, BudgetExceeded.
+    It begins with the model that was asked first. Raises Conflict for others and those whose payload is purged,
+    BadRequest when the model cannot be called any more, BudgetExceeded.
     """
     if execution.status not in {Status.FAILED, Status.CANCELLED}:
         raise Conflict("Only what has failed or was cancelled is retried.", details={"status": execution.status})
+    said = execution.kept_payload
+    if said.is_purged:
+        raise Conflict("What was asked is not kept any more.", details={"is_payload_purged": "It is true."})
     first = execution.attempts.first()
     again = Execution(
         id=uuid7(),
@@ -66,7 +69,7 @@ def retry_execution(*, execution: Execution, by: Principal) -> Execution:
         **{name: getattr(execution, name) for name in _ASKED},
     )
     again.created_at = time_of(again.id)
-    payload = ExecutionPayload(execution=again, **{name: getattr(execution.payload, name) for name in _SAID})
+    payload = ExecutionPayload(execution=again, **{name: getattr(said, name) for name in _SAID})
     hold(again, payload, plan_of(again, payload), is_new=True)
     queueing.call_runners(again.organization_id, 1)
     found: Execution = Execution.objects.whole().get(id=again.id)

@@ -151,7 +151,7 @@ def _streamed(command: Command, slot: Slot) -> HttpResponseBase:
     try:
         running = live.prepare_live(command)
         prepared = running.prepared
-        payload = prepared.payload or prepared.execution.payload
+        payload = prepared.payload or prepared.execution.kept_payload
         opening = encode_event(1, "execution.started", represent(prepared.execution, payload, []))
         running.begin()
     except BaseException:

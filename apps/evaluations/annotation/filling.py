@@ -45,7 +45,8 @@ def add_executions(*, queue: AnnotationQueue, ids: Sequence[UUID]) -> dict[str, 
 @transaction.atomic
 def add_found_executions(*, queue: AnnotationQueue, executions: Any, limit: int) -> dict[str, int]:
     """The newest of a queryset that have an output, at most `limit`. Gives what `add_executions` does."""
-    ids = [row.id for row in executions.filter(status=Status.SUCCEEDED).order_by("-id").only("id")[:limit]]
+    kept = executions.filter(status=Status.SUCCEEDED, payload__isnull=False)
+    ids = [row.id for row in kept.order_by("-id").only("id")[:limit]]
     return _add(queue, map(_of_execution, _in_blocks(_answered(queue).select_related("payload"), ids)))
 
 
@@ -76,7 +77,8 @@ def add_items(*, queue: AnnotationQueue, items: Iterable[Mapping[str, Json]]) ->
 
 
 def _answered(queue: AnnotationQueue) -> Any:
-    return Execution.objects.for_organization(queue.organization_id).filter(status=Status.SUCCEEDED)
+    answered = Execution.objects.for_organization(queue.organization_id).filter(status=Status.SUCCEEDED)
+    return answered.filter(payload__isnull=False)
 
 
 def _conditions(evaluation: Evaluation, wanted: Mapping[str, Json]) -> list[Exists]:

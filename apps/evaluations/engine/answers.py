@@ -72,7 +72,9 @@ def _of_execution(started: Started, result: Any, said: Any) -> Answer:
         return failed(answer, CANCELLED, "The call was cancelled.")
     if status == Status.FAILED:
         return failed(answer, code, message)
-    text, tool_calls, has_schema = said or ("", [], False)
+    if said is None:
+        return failed(answer, LOST, "What it has answered is not stored any more.")
+    text, tool_calls, has_schema = said
     return _with_output(answer, text or "", tool_calls, has_schema=has_schema)
 
 

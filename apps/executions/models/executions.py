@@ -187,6 +187,16 @@ class Execution(models.Model):
     def is_finished(self) -> bool:
         return self.status in TERMINAL
 
+    @property
+    def kept_payload(self) -> "ExecutionPayload":
+        """The payload, or an empty one that says `is_purged`."""
+        try:
+            return self.payload
+        except ExecutionPayload.DoesNotExist:
+            empty = ExecutionPayload(execution_id=self.id, messages=[])
+            empty.is_purged = True
+            return empty
+
     def start(self, *, lease_expires_at: Any) -> bool:
         return self._move_to(Status.RUNNING, started_at=timezone.now(), lease_expires_at=lease_expires_at)
 
@@ -220,8 +230,11 @@ class Execution(models.Model):
 class ExecutionPayload(models.Model):
     """What was sent and what came back: everything large, beside the row that lists and counts read.
 
-    `cache_ttl_s` is how old an answer from the response cache may be; null keeps out of the cache.
+    `cache_ttl_s` is how old an answer from the response cache may be; null keeps out of the cache. `is_purged` is of
+    this object alone: it stands in for a row that retention has deleted.
     """
+
+    is_purged = False
 
     execution = models.OneToOneField(
         Execution, primary_key=True, on_delete=models.DO_NOTHING, db_constraint=False, related_name="payload"

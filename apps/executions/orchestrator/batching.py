@@ -38,7 +38,11 @@ _CANCEL_RUNNING = """
 UPDATE executions_execution SET cancel_requested_at = %(now)s
 WHERE batch_id = %(batch)s AND status = 'running' AND cancel_requested_at IS NULL
 """
-_FAILED = "SELECT id FROM executions_execution WHERE batch_id = %s AND status = 'failed' ORDER BY batch_row"
+# Of those whose payload is purged nobody knows any more what was asked.
+_FAILED = """
+SELECT e.id FROM executions_execution e JOIN executions_executionpayload p ON p.execution_id = e.id
+WHERE e.batch_id = %s AND e.status = 'failed' ORDER BY e.batch_row
+"""
 _AGAIN = """
 WITH wanted AS (
     SELECT * FROM unnest(%(new)s::uuid[], %(old)s::uuid[]) WITH ORDINALITY AS w(new_id, old_id, place)
@@ -94,7 +98,8 @@ def cancel_batch(*, batch: Batch) -> None:
 
 
 def retry_failed(*, batch: Batch, created_by_id: UUID | None, api_key_id: UUID | None) -> Batch:
-    """A new batch of the failed rows of one that has ended. Raises Conflict when it has not, or none has failed."""
+    """A new batch of the failed rows of one that has ended. Raises Conflict when it has not, or none has failed whose
+    payload is kept."""
     if batch.finished_at is None:
         raise Conflict("The batch has not ended yet.")
     with transaction.atomic(), connection.cursor() as cursor:

@@ -56,14 +56,21 @@ def stored(execution_id: UUID, organization_id: UUID) -> Execution:
     executions = Execution.objects.for_organization(organization_id)
     execution: Execution | None = executions.whole().filter(id=execution_id).first()
     if execution is None:
-        raise Conflict("The result of this Idempotency-Key is no longer kept.", details={HEADER: "No longer kept."})
+        raise _no_longer_kept()
     if execution.status == Status.RUNNING and executions.interrupted().filter(id=execution_id).exists():
         execution.fail(code=INTERRUPTED, message=INTERRUPTED_MESSAGE)
     return execution
 
 
 def finished(execution: Execution) -> Finished:
-    return Finished(execution, execution.payload, list(execution.attempts.all()), is_replayed=True)
+    payload = execution.kept_payload
+    if payload.is_purged:
+        raise _no_longer_kept()
+    return Finished(execution, payload, list(execution.attempts.all()), is_replayed=True)
+
+
+def _no_longer_kept() -> Conflict:
+    return Conflict("The result of this Idempotency-Key is no longer kept.", details={HEADER: "No longer kept."})
 
 
 def _still_running(execution_id: UUID) -> Conflict:

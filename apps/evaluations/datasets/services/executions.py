@@ -33,8 +33,8 @@ def add_executions(
     message: str,
     created_by: User | None,
 ) -> Written:
-    """The newest executions that the filters of their list find, oldest first; where outputs are wanted, only those
-    that have succeeded.
+    """The newest executions that the filters of their list find, oldest first: those whose payload is not purged and,
+    where outputs are wanted, that have succeeded.
 
     The input is the variables of the prompt, else `{"messages": …}`. Raises BadRequest naming the filter that is not
     valid, or the executions that do not fit the schemas of the dataset.
@@ -42,6 +42,7 @@ def add_executions(
     executions = filtered(dataset.organization_id, criteria)
     if with_output or expects_output:
         executions = executions.filter(status=Status.SUCCEEDED)
+    executions = executions.filter(payload__isnull=False)
     newest = executions.select_related("payload").order_by("-id")[:limit].iterator(chunk_size=SMALL_BLOCK)
     items, size = [], 0
     for execution in newest:
