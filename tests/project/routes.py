@@ -67,6 +67,18 @@ _DEMANDS = {
 }
 POLICY = {"prompt": "hello", "label": "guarded", "is_active": False, **_DEMANDS}
 _DECISION = {"version": 1, "decision": "reject"}
+_VARIANTS = [
+    {"name": "control", "is_control": True, "weight": 0.5, "version": 1},
+    {"name": "formal", "weight": 0.5, "version": 1, "parameters": {"temperature": 0}},
+]
+AB_TEST = {
+    "name": "New",
+    "prompt_id": "{prompt}",
+    "variants": _VARIANTS,
+    "metrics": [{"name": "success", "measure": "success"}],
+    "min_effect": 0.05,
+}
+_REASON = {"reason": "Sure."}
 _WORKFLOW = {"slug": "new", "name": "New", "definition": {}}
 _DATASET = {"name": "New"}
 _ITEMS = {"items": [{"input": "Why?"}]}
@@ -365,4 +377,23 @@ ROUTES = [
     Route("PUT", "annotations/<uuid:pk>", "executions:score", 9, body={"values": {"S": 1}}),
     Route("POST", "annotations/<uuid:pk>/skip", "executions:score", 8),
     Route("POST", "annotations/<uuid:pk>/release", "executions:score", 5),
+    Route("GET", "ab-tests", "abtests:read", 4),
+    Route("POST", "ab-tests", "abtests:create", 11, body=AB_TEST),
+    Route("GET", "ab-tests/<uuid:pk>", "abtests:read", 3),
+    Route("PUT", "ab-tests/<uuid:pk>", "abtests:update", 7, body=AB_TEST),
+    Route("PATCH", "ab-tests/<uuid:pk>", "abtests:update", 8, body={"name": "Newer"}),
+    Route("DELETE", "ab-tests/<uuid:pk>", "abtests:delete", 5),
+    Route("POST", "ab-tests/<uuid:pk>/start", "abtests:execute", 15),
+    Route("POST", "ab-tests/<uuid:pk>/stop", "abtests:execute", 21, body=_REASON),
+    Route("POST", "ab-tests/<uuid:pk>/pause", "abtests:execute", 8, body=_REASON),
+    Route("POST", "ab-tests/<uuid:pk>/resume", "abtests:execute", 10),
+    Route(
+        "POST",
+        "ab-tests/<uuid:pk>/promote",
+        "abtests:execute",
+        27,
+        body={**_REASON, "variant": "formal", "force": True},
+        also="prompts:update",
+    ),
+    Route("POST", "ab-tests/<uuid:pk>/rollback", "abtests:execute", 20, body=_REASON, also="prompts:update"),
 ]

@@ -35,7 +35,7 @@ from apps.workflows.models import Approval, RunStatus, WorkflowRun
 from tests.conftest import PASSWORD, Client, Person, client_for, make_organization, make_person
 from tests.evaluations.labelled import counted, judged_set, measured
 from tests.evaluations.making import CASE_ID, make_ended_evaluation
-from tests.project.routes import JUDGED, POLICY, ROUTES, Route
+from tests.project.routes import AB_TEST, JUDGED, POLICY, ROUTES, Route
 from tests.workflows.starting import DEFINITION, make_workflow
 
 # Savepoints are begin and commit outside of a test; content types are remembered by the process.
@@ -184,7 +184,9 @@ def make_world() -> World:
     dataset, item, imported = make_imported_dataset(admin)
     policy = post("/api/v1/promotion-policies", POLICY).json()["data"]["id"]
     rejection = post(f"/api/v1/promotion-policies/{policy}/approvals", {"version": 1, "decision": "reject"})
+    ab_test = post("/api/v1/ab-tests", filled(AB_TEST, {"prompt": prompt_id}))
     ids = {
+        "ab-tests": ab_test.json()["data"]["id"],
         "promotion-policies": policy,
         "rejection": rejection.json()["data"]["id"],
         "datasets": dataset,
@@ -276,9 +278,23 @@ EVALUATIONS_BEFORE: dict[str, dict[str, Any]] = {
 }
 
 
+AB_TEST_BEFORE = {
+    "stop": ["start"],
+    "pause": ["start"],
+    "resume": ["start", "pause"],
+    "promote": ["start", "stop"],
+    "rollback": ["start", "stop", "promote"],
+}
+
+
 def prepare(route: Route, world: World) -> None:
     """What must have happened before the route can succeed, and before its queries are the usual ones."""
     prepare_evaluations(route, world)
+    collection, _, action = route.path.rpartition("/")
+    for before in AB_TEST_BEFORE.get(action, []) if collection == "ab-tests/<uuid:pk>" else []:
+        body = next(each.body for each in ROUTES if each.path == f"{collection}/{before}")
+        answer = world.callers["admin"].post(f"/api/v1/ab-tests/{world.ids['ab-tests']}/{before}", body)
+        assert answer.status_code == 200, answer.content
     if route.path in REMEMBERS_MODELS:
         path, body = f"/api/v1/prompts/{world.ids['prompts']}/execute", {"variables": {"name": "Ada"}}
         by_default = world.callers["admin"].post(path, body)
