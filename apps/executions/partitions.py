@@ -26,8 +26,17 @@ def ensure_partitions(*, now: datetime | None = None, months_ahead: int = MONTHS
 
     Each is one short transaction. Writers are held up only while rows of the default partition move.
     """
-    first = (now or timezone.now()).astimezone(UTC)
-    months = [_month(first, offset) for offset in range(months_ahead + 2)]
+    return _ensure_months((now or timezone.now()).astimezone(UTC), months_ahead + 1)
+
+
+def ensure_partitions_between(start: datetime, end: datetime) -> list[str]:
+    """Make the missing partitions of every month from that of `start` to that of `end`; gives their names."""
+    first, last = start.astimezone(UTC), end.astimezone(UTC)
+    return _ensure_months(first, (last.year - first.year) * 12 + last.month - first.month + 1)
+
+
+def _ensure_months(first: datetime, count: int) -> list[str]:
+    months = [_month(first, offset) for offset in range(count + 1)]
     return [name for table in KEYS for start, end in pairwise(months) if (name := _ensure(table, start, end))]
 
 
