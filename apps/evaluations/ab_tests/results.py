@@ -58,12 +58,6 @@ def results_of(test: ABTest) -> Json:
     }
 
 
-def guardrail_states(test: ABTest) -> list[Json]:
-    """The guardrails of `results_of` alone."""
-    found: list[Json] = _without_infinity(judge_guardrails(test, read_sums(test)))
-    return found
-
-
 def reasons_not_to_promote(test: ABTest, variant: str) -> list[str]:
     """By the results of the stop once there are some, else by those of now; empty when nothing speaks against it."""
     return reasons_against(test.final_results or results_of(test), variant)
