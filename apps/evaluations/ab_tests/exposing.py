@@ -22,7 +22,7 @@ _UNASKED = "No metric of the test measures this."
 Json = Mapping[str, Any]
 
 
-@transaction.atomic(savepoint=False)
+@transaction.atomic
 def record_exposures(*, test: ABTest, exposures: Sequence[Json], by: Principal) -> int:
     """All of them or none; a unit without an assignment gets one. How many were recorded.
 
@@ -47,7 +47,7 @@ def record_exposures(*, test: ABTest, exposures: Sequence[Json], by: Principal) 
     return len(ABObservation.objects.bulk_create(rows))
 
 
-@transaction.atomic(savepoint=False)
+@transaction.atomic
 def record_observations(*, test: ABTest, observations: Sequence[Json], by: Principal) -> int:
     """Values of units that the test has assigned, or of single requests by their executions; all of them or none.
 

@@ -6,7 +6,7 @@ Each is read for a list of rows that wait (the collector) or for all of a test (
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any, NamedTuple
 from uuid import UUID
 
@@ -22,6 +22,7 @@ from apps.prompts.models import ABTest
 
 MAX_VALUE = 1e18
 READ_AT_ONCE = 2000
+_CLOCKS_DIFFER_BY = timedelta(hours=1)
 Kind = ABPending.Kind
 
 # A request without a unit is one of its own; ids of others that begin in the same way get the mark once more.
@@ -51,7 +52,7 @@ SELECT o.id, 'observation', {_KEY.format(unit="o.unit_id", execution="o.executio
 FROM evaluations_abobservation o
 WHERE o.test_id = %(test)s AND {{which}}
 """  # noqa: S608 (made of constants)
-_RETRACTED = "(SELECT id, ref_id AS execution_id, name, number FROM evaluations_abpending WHERE {})"
+_RETRACTED = "(SELECT ref_id AS id, ref_id AS execution_id, name, number FROM evaluations_abpending WHERE {})"
 
 
 class Row(NamedTuple):
@@ -218,7 +219,7 @@ def read_counted(test: ABTest) -> Iterator[Row]:
         "test": test.id,
         "organization": test.organization_id,
         "prompt": test.prompt_id,
-        "since": id_bound(test.started_at or test.created_at),
+        "since": id_bound((test.started_at or test.created_at) - _CLOCKS_DIFFER_BY),
     }
     with connection.chunked_cursor() as cursor:
         cursor.execute(_BY_UNIT, asked)

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from uuid import UUID
 
+from apps.evaluations.ab_tests.retracting import retract_scores
 from apps.evaluations.models import Annotation, AnnotationTask, ScoreConfig
 from apps.executions.models import Execution, Score
 from apps.executions.services import add_score
@@ -14,7 +15,9 @@ def replace_scores(
 ) -> list[UUID]:
     """Ids of the new scores, in place of those that this annotation gave before; none without an execution."""
     organization_id = annotation.organization_id
-    for score in Score.objects.for_organization(organization_id).filter(id__in=annotation.score_ids):
+    former = list(Score.objects.for_organization(organization_id).filter(id__in=annotation.score_ids))
+    retract_scores(former)
+    for score in former:
         score.delete()
     if task.execution_id is None:
         return []
