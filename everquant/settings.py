@@ -226,6 +226,7 @@ SPECTACULAR_SETTINGS = {
         "ABDirectionEnum": "apps.evaluations.ab_tests.serializers.DIRECTIONS",
         "ABTestModeEnum": "apps.prompts.models.ABTest.Mode",
         "ABTestStatusEnum": "apps.prompts.models.ABTestStatus",
+        "AnalyticsDimensionEnum": "apps.analytics.queries.asking.DIMENSIONS",
         "AnnotationStatusEnum": "apps.evaluations.models.AnnotationStatus",
         "ComparisonVerdictEnum": "apps.evaluations.comparing.serializers.VERDICTS",
         "DatasetFileFormatEnum": "apps.evaluations.models.ImportFormat",

@@ -2,5 +2,6 @@ from django.urls import URLPattern, URLResolver, include, path
 
 urlpatterns: list[URLPattern | URLResolver] = [
     path("", include("apps.analytics.billing.urls")),
+    path("", include("apps.analytics.queries.urls")),
     path("", include("apps.analytics.retention.urls")),
 ]

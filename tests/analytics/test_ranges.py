@@ -1,6 +1,6 @@
 """Ranges are cut where the clock on the wall says so, on every day of the year."""
 
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
 from itertools import pairwise
 from zoneinfo import ZoneInfo
 
@@ -14,7 +14,9 @@ ZONES = [
     "UTC", "Europe/Berlin", "America/New_York", "Asia/Kolkata", "Asia/Kathmandu", "Australia/Lord_Howe",
     "America/St_Johns", "Pacific/Apia", "Africa/Cairo", "America/Havana", "America/Sao_Paulo", "Pacific/Chatham",
 ]  # fmt: skip
-MOMENTS = st.datetimes(EARLIEST.replace(tzinfo=None), datetime(2090, 1, 1), timezones=st.just(UTC))
+MOMENTS = st.datetimes(
+    EARLIEST.replace(tzinfo=None), datetime(2090, 1, 1, tzinfo=UTC).replace(tzinfo=None), timezones=st.just(UTC)
+)
 SPANS = st.sampled_from([Interval.HOUR, Interval.DAY, Interval.WEEK, Interval.MONTH])
 
 
@@ -45,7 +47,7 @@ def hours_of(starts: list[datetime]) -> list[float]:
     ],
 )
 def test_a_day_has_the_hours_that_it_has(zone, day, hours):
-    following = (datetime(*day) + timedelta(days=1)).timetuple()[:3]
+    following = (date(*day) + timedelta(days=1)).timetuple()[:3]
     span = days(zone, day, following)
     assert hours_of(span.starts(Interval.HOUR)) == [1.0] * hours
     assert hours_of(span.starts(Interval.DAY)) == [hours]

@@ -1,0 +1,141 @@
+"""What is answered of the executions that are counted together."""
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+from decimal import Decimal
+from typing import Any
+
+from apps.evaluations.statistics.binary import wilson_interval
+from everquant.histogram import Histogram
+
+Json = dict[str, Any]
+PERCENTILES = (50, 90, 95, 99)
+CONFIDENCE = 0.95
+COUNTS = (
+    "requests", "errors", "cancelled", "cached", "unpriced", "input_tokens", "cached_input_tokens",
+    "cache_write_tokens", "output_tokens", "reasoning_tokens",
+)  # fmt: skip
+MONEY = ("cost_usd", "saved_cost_usd")
+_SUMS = (*COUNTS, *MONEY, "latency_sum_ms", "first_token_sum_ms")
+_TOKENS = tuple(name for name in COUNTS if name.endswith("_tokens"))
+
+
+@dataclass(slots=True)
+class Totals:
+    """Sums over cells of the rollups; cells have the same attributes, and stand for themselves alone."""
+
+    requests: int = 0
+    errors: int = 0
+    cancelled: int = 0
+    cached: int = 0
+    unpriced: int = 0
+    input_tokens: int = 0
+    cached_input_tokens: int = 0
+    cache_write_tokens: int = 0
+    output_tokens: int = 0
+    reasoning_tokens: int = 0
+    cost_usd: Decimal = Decimal(0)
+    saved_cost_usd: Decimal = Decimal(0)
+    latency_sum_ms: int = 0
+    first_token_sum_ms: int = 0
+    latency: Histogram = field(default_factory=Histogram)
+    first_token: Histogram = field(default_factory=Histogram)
+
+    @classmethod
+    def of(cls, cells: Iterable[Any]) -> "Totals":
+        found = cls()
+        for cell in cells:
+            for name in _SUMS:
+                setattr(found, name, getattr(found, name) + getattr(cell, name))
+            found.latency.merge(cell.latency)
+            found.first_token.merge(cell.first_token)
+        return found
+
+
+def finished(cell: Any) -> int:
+    """Those that succeeded or failed: a success rate is of these."""
+    return int(cell.requests - cell.cancelled)
+
+
+def money(amount: Decimal) -> str:
+    return f"{amount:f}"
+
+
+def measures(cell: Any) -> Json:
+    """Everything of a cell, for JSON; money as text, percentiles null where nothing was measured."""
+    counts = {name: getattr(cell, name) for name in COUNTS}
+    return {
+        **counts,
+        "succeeded": finished(cell) - cell.errors,
+        "success_rate": rate(finished(cell) - cell.errors, finished(cell)),
+        **{name: money(getattr(cell, name)) for name in MONEY},
+        "latency": waits(cell.latency, cell.latency_sum_ms),
+        "first_token": waits(cell.first_token, cell.first_token_sum_ms),
+    }
+
+
+def rate(successes: int, n: int) -> Json:
+    """A share with its 95 % interval by Wilson (1927)."""
+    if not n:
+        return {"n": 0, "value": None, "low": None, "high": None}
+    interval = wilson_interval(successes, n, CONFIDENCE)
+    return {"n": n, "value": successes / n, "low": interval.low, "high": interval.high}
+
+
+def waits(histogram: Histogram, sum_ms: int) -> Json:
+    n = histogram.count
+    found = histogram.quantiles([share / 100 for share in PERCENTILES])
+    named = {f"p{share}_ms": value for share, value in zip(PERCENTILES, found, strict=True)}
+    return {"n": n, "mean_ms": sum_ms / n if n else None, **named}
+
+
+def tokens(cell: Any) -> int:
+    return sum(getattr(cell, name) for name in _TOKENS)
+
+
+def _error_rate(cell: Any) -> float | None:
+    return cell.errors / finished(cell) if finished(cell) else None
+
+
+def _surely_failing(cell: Any) -> float:
+    """The lower end of the error rate's interval: one failure of one request is no high rate yet."""
+    n = finished(cell)
+    return wilson_interval(cell.errors, n, CONFIDENCE).low if n else 0.0
+
+
+def _quantile(name: str, share: float) -> Callable[[Any], float | None]:
+    return lambda cell: getattr(cell, name).quantile(share)
+
+
+VALUES: dict[str, Callable[[Any], Any]] = {
+    "requests": lambda cell: cell.requests,
+    "errors": lambda cell: cell.errors,
+    "error_rate": _error_rate,
+    "cost_usd": lambda cell: cell.cost_usd,
+    "saved_cost_usd": lambda cell: cell.saved_cost_usd,
+    "tokens": tokens,
+    "latency_p50_ms": _quantile("latency", 0.5),
+    "latency_p95_ms": _quantile("latency", 0.95),
+    "latency_p99_ms": _quantile("latency", 0.99),
+    "first_token_p95_ms": _quantile("first_token", 0.95),
+}
+# Those of which the value of a whole is the sum of its parts.
+ADDITIVE = frozenset({"requests", "errors", "cost_usd", "saved_cost_usd", "tokens"})
+
+
+def rank_of(measure: str, cell: Any) -> Any:
+    """What groups are ordered by; what has no value comes last."""
+    return _surely_failing(cell) if measure == "error_rate" else VALUES[measure](cell) or 0
+
+
+def as_number(value: Any) -> float | None:
+    return None if value is None else float(value)
+
+
+def relative(now: Any, before: Any) -> float | None:
+    """The change as a share of what it was before; None where that, or one of both, is nothing."""
+    return None if now is None or not before else float(now / before) - 1
+
+
+def share(part: Any, whole: Any) -> float | None:
+    return float(part / whole) if whole else None
