@@ -190,9 +190,9 @@ class ABPlanInputSerializer(StrictSerializer):
 
     def validate_weights(self, weights: list[float]) -> list[float]:
         problem = weight_problem(weights)
-        if problem is None and not (weights[0] and any(weights[1:])):
+        if not problem and not (weights[0] and any(weights[1:])):
             problem = "The control and another variant must have a weight."
-        if problem is not None:
+        if problem:
             raise serializers.ValidationError(problem)
         return weights
 
