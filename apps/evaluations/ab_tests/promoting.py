@@ -7,7 +7,7 @@ from django.db import transaction
 from apps.evaluations.ab_tests.results import reasons_not_to_promote
 from apps.evaluations.ab_tests.services import locked_test
 from apps.prompts.labelling import move_label, take_label_away
-from apps.prompts.models import ABTest, ABTestStatus, ABVariant, Prompt, PromptVersion
+from apps.prompts.models import PRODUCTION, ABTest, ABTestStatus, ABVariant, Prompt, PromptVersion
 from apps.prompts.services import Definition, create_version, definition_of
 from apps.users.models import User
 from apps.users.principal import Principal
@@ -52,6 +52,8 @@ def promote(*, test: ABTest, variant: str, reason: str = "", force: bool = False
 def rollback(*, test: ABTest, reason: str, by: Principal) -> ABTest:
     """Move the label of a promoted test back, if it is still where that put it; a stopped one ends as it is.
 
+    A label that was not set is taken away, or set to the control where traffic would not get that otherwise.
+
     Raises Conflict, Forbidden, PromotionRefused as `promote`.
     """
     _require_right(by)
@@ -87,11 +89,14 @@ def _locked_prompt(test: ABTest) -> Prompt:
 
 def _replaced_version(test: ABTest, prompt: Prompt) -> PromptVersion | None:
     """Where the label must be: at the control, or nowhere when it was not set at the start and never since."""
-    control: ABVariant = test.variants.select_related("version").get(is_control=True)
     is_set = prompt.label_set.filter(name=test.label).exists()
     if is_set or prompt.label_events.filter(name=test.label, created_at__gte=cast("Any", test.started_at)).exists():
-        return control.version
+        return _control_version(test)
     return None
+
+
+def _control_version(test: ABTest) -> PromptVersion:
+    return cast("PromptVersion", test.variants.select_related("version").get(is_control=True).version)
 
 
 def _version_of(winner: ABVariant, prompt: Prompt, mover: User) -> PromptVersion:
@@ -116,10 +121,17 @@ def _move_back(test: ABTest, reason: str, by: Principal) -> None:
         "expected_version": promoted.version_number if promoted is not None else None,
         "reason": _label_reason(f"A/B test {test.name} rolled back.", reason),
     }
-    if test.replaced_version is not None:
-        move_label(version=test.replaced_version, moved_by=mover, **how)
+    before = test.replaced_version or _version_without_label(test, prompt)
+    if before is not None:
+        move_label(version=before, moved_by=mover, **how)
     else:
         take_label_away(removed_by=mover, **how)
+
+
+def _version_without_label(test: ABTest, prompt: Prompt) -> PromptVersion | None:
+    """The control, where traffic would get another version if the label were taken away: a newer one is current."""
+    control = _control_version(test)
+    return control if test.label == PRODUCTION and prompt.current_version_id != control.pk else None
 
 
 def _label_reason(what: str, reason: str) -> str:
