@@ -417,6 +417,11 @@ ADMIN_PAGES = {
         ("Promotion policies", "verified_user", "evaluations_promotionpolicy"),
         ("Promotion approvals", "how_to_reg", "evaluations_promotionapproval"),
     ],
+    "A/B tests": [
+        ("A/B tests", "alt_route", "prompts_abtest"),
+        ("Incidents", "report", "evaluations_abincident"),
+        ("Observations", "sensor_occupied", "evaluations_abobservation"),
+    ],
     "Executions": [
         ("Executions", "bolt", "executions_execution"),
         ("Batches", "playlist_play", "executions_batch"),
