@@ -96,7 +96,7 @@ def _replaced_version(test: ABTest, prompt: Prompt) -> PromptVersion | None:
 
 
 def _control_version(test: ABTest) -> PromptVersion:
-    return cast("PromptVersion", test.variants.select_related("version").get(is_control=True).version)
+    return test.variants.select_related("version").get(is_control=True).version
 
 
 def _version_of(winner: ABVariant, prompt: Prompt, mover: User) -> PromptVersion:
