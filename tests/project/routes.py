@@ -75,7 +75,10 @@ AB_TEST = {
     "name": "New",
     "prompt_id": "{prompt}",
     "variants": _VARIANTS,
-    "metrics": [{"name": "success", "measure": "success"}],
+    "metrics": [
+        {"name": "success", "measure": "success"},
+        {"name": "revenue", "measure": "custom:revenue", "direction": "increase"},
+    ],
     "min_effect": 0.05,
 }
 _REASON = {"reason": "Sure."}
@@ -398,6 +401,14 @@ ROUTES = [
     ),
     Route("POST", "ab-tests/<uuid:pk>/rollback", "abtests:execute", 20, body=_REASON, also="prompts:update"),
     Route("POST", "ab-tests/<uuid:pk>/assign", "abtests:execute", 4, body={"unit_id": "ada"}),
+    Route("POST", "ab-tests/<uuid:pk>/exposures", "abtests:execute", 5, body={"exposures": [{"unit_id": "ada"}]}),
+    Route(
+        "POST",
+        "ab-tests/<uuid:pk>/observations",
+        "abtests:execute",
+        4,
+        body={"observations": [{"unit_id": "ada", "values": {"revenue": 1}}]},
+    ),
     Route("GET", "ab-tests/<uuid:pk>/results", "abtests:read", 6),
     Route("GET", "ab-tests/<uuid:pk>/series", "abtests:read", 2),
     Route("GET", "analytics/overview", "analytics:read", 2),
