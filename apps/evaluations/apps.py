@@ -9,6 +9,7 @@ class EvaluationsConfig(AppConfig):
 
     def ready(self) -> None:
         from apps.evaluations.ab_tests.checking import check_departure  # noqa: PLC0415 (models must be ready)
+        from apps.evaluations.ab_tests.examples import add_example_test  # noqa: PLC0415 (as above)
         from apps.evaluations.engine.drives import DRIVES  # noqa: PLC0415 (as above)
         from apps.evaluations.evaluators import register_all  # noqa: PLC0415 (Django's registry is ready only here)
         from apps.evaluations.examples import add_examples  # noqa: PLC0415 (as above)
@@ -20,8 +21,7 @@ class EvaluationsConfig(AppConfig):
 
         register_all()
         register_score_check(check_score_of_execution)
-        if add_examples not in ADDITIONS:
-            ADDITIONS.append(add_examples)
+        ADDITIONS.extend(add for add in (add_examples, add_example_test) if add not in ADDITIONS)
         enforcement.register()
         register_departure_check(check_departure)
         at_drain_end(DRIVES.interrupt_all)

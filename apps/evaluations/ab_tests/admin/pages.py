@@ -30,7 +30,7 @@ from everquant.api.errors import ApiError
 class ABTestAdmin(ReadOnlyAdmin):
     """The page of a test is its own; tests are made and changed through the API, which checks them."""
 
-    list_display = ["name", "prompt", "organization", "state", "units", "exposures", "share", "rate", "started_at"]
+    list_display = ["name", "prompt", "organization", "state", "units", "exposures", "share", "rate", "started"]
     list_filter = ["status", "mode", "started_at"]
     search_fields = ["id"]
     search_help_text = "The id of a test or organization, the slug of a prompt, or words of the name."
@@ -84,6 +84,10 @@ class ABTestAdmin(ReadOnlyAdmin):
             return None
         since = (test.day_ago_at, test.day_ago_units) if test.day_ago_at else (test.started_at, 0)
         return f"{units_a_day(test.units_seen or 0, *since):,.0f}"
+
+    @admin.display(empty_value="")
+    def started(self, test: ABTest) -> str | None:
+        return f"{test.started_at:%Y-%m-%d\u00a0%H:%M}" if test.started_at else None
 
     def get_urls(self) -> list[URLPattern]:
         act = self.admin_site.admin_view(self.act_view)
