@@ -120,7 +120,7 @@ def _correlation(rests: Sequence[float]) -> float:
 
 
 def _freedom(groups: Sequence[_Group], variance: float) -> float:
-    return variance**2 / math.fsum(group.sum_variance**2 / (group.count - 1) for group in groups if group.sum_variance)
+    return 1 / math.fsum((group.sum_variance / variance) ** 2 / (group.count - 1) for group in groups)
 
 
 def _t_quantile(confidence: float, freedom: float) -> float:

@@ -77,12 +77,11 @@ def last_closable_day(now: datetime | None = None) -> date:
 
 
 def close_days(organization: Organization, *, now: datetime | None = None) -> list[date]:
-    """Write what can be written by now and what was marked; gives the days that were closed before and changed."""
+    """Write what can be written by now and what was marked; gives the days that were written."""
     until = last_closable_day(now)
     _open(organization)
-    while _close_next(organization.id, until):
-        pass
-    return rewrite_marked(organization.id)
+    written = list(iter(lambda: _close_next(organization.id, until), None))
+    return [*written, *rewrite_marked(organization.id)]
 
 
 def rewrite_marked(organization_id: UUID) -> list[date]:
@@ -147,18 +146,18 @@ def _open(organization: Organization) -> None:
 
 
 @transaction.atomic
-def _close_next(organization_id: UUID, until: date) -> bool:
-    """Close the next day on which something was executed; whether there may be another."""
+def _close_next(organization_id: UUID, until: date) -> date | None:
+    """Close the next day on which something was executed, and give it; None when there is none to close."""
     state = LedgerState.objects.select_for_update().get(organization_id=organization_id)
     first = first_execution(organization_id, state.closed_until) if state.closed_until < until else None
     day = day_of(first.id) if first else until
     if day >= until or has_unfinished(*bounds(day, day + ONE_DAY), organization_id):
         _advance(state, min(day, until))
-        return False
+        return None
     LedgerMark.objects.filter(organization_id=organization_id, day=day).delete()
     _write(organization_id, day)
     _advance(state, day + ONE_DAY)
-    return True
+    return day
 
 
 def _advance(state: LedgerState, to: date) -> None:

@@ -22,6 +22,11 @@ class KnownUsdField(serializers.CharField):
     """USD as a decimal string, or null."""
 
 
+@extend_schema_field({"type": "string", "pattern": "^[0-9]{4}-[0-9]{2}$"})
+class MonthField(serializers.DateField):
+    """A month as `2026-11`."""
+
+
 def _count(help_text: str = "") -> serializers.IntegerField:
     return serializers.IntegerField(min_value=0, help_text=help_text)
 
@@ -113,7 +118,7 @@ class StatementSerializer(serializers.Serializer[Any]):
 class StatementSummarySerializer(serializers.ModelSerializer[Statement]):
     """The newest revision of a closed month."""
 
-    month = serializers.DateField(format="%Y-%m")
+    month = MonthField(format="%Y-%m")
     total_usd = UsdField()
     difference_usd = KnownUsdField(allow_null=True, help_text="To the revision before; null for the first.")
 

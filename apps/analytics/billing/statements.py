@@ -61,8 +61,8 @@ def sha256_of(content: Json) -> str:
 
 def close_ledger(organization: Organization) -> int:
     """Write the days that can be written, and the statements of the months that are whole; how many statements."""
-    changed = close_days(organization)
-    months = {day.replace(day=1) for day in changed} | set(_missing_months(organization))
+    written = close_days(organization)
+    months = {day.replace(day=1) for day in written} | set(_missing_months(organization))
     return sum(close_month(organization=organization, month=month) is not None for month in sorted(months))
 
 
