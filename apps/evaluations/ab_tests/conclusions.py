@@ -24,21 +24,27 @@ def conclude(results: Json) -> str:
             "Units did not come to the variants as the weights say, so no difference can be believed: find the cause, "
             "and begin a new test."
         )
-    if broken := _broken(results):
-        return f"Not to be promoted is what is too bad for certain: {'; '.join(broken)}."
+    broken = _broken(results)
+    better = [] if results["mode"] == ABTest.Mode.BANDIT else _better(metric, broken)
+    if better:
+        return f"This may be concluded at any time: {'; '.join([*better, *broken.values()])}."
+    if broken:
+        return f"Not to be promoted is what is too bad for certain: {'; '.join(broken.values())}."
     if results["mode"] == ABTest.Mode.BANDIT:
         return _conclude_bandit(metric)
     return _conclude_metric(results, metric)
 
 
+def _better(metric: Json, broken: Mapping[str, str]) -> list[str]:
+    return [
+        f"{arm['variant']} is better than the control in {metric['name']}, by {_shown(arm)}"
+        for arm in _compared(metric)
+        if arm["difference"]["verdict"] == "better" and arm["variant"] not in broken
+    ]
+
+
 def _conclude_metric(results: Json, metric: Json) -> str:
     verdicts = {arm["variant"]: arm["difference"]["verdict"] for arm in _compared(metric)}
-    decided = [arm for arm in _compared(metric) if verdicts[arm["variant"]] == "better"]
-    if decided:
-        said = "; ".join(
-            f"{arm['variant']} is better than the control in {metric['name']}, by {_shown(arm)}" for arm in decided
-        )
-        return f"This may be concluded at any time: {said}."
     if verdicts and set(verdicts.values()) == {"worse"}:
         said = "; ".join(
             f"{arm['variant']} is worse in {metric['name']}, by {_shown(arm)}" for arm in _compared(metric)
@@ -154,14 +160,15 @@ def _mismatch(results: Json) -> str:
     )
 
 
-def _broken(results: Json) -> list[str]:
-    return [
-        f"{arm['variant']} breaks the guardrail {guardrail['name']} with {_number(arm['value'])} against "
-        f"{_number(arm['control_value'])} of the control"
+def _broken(results: Json) -> dict[str, str]:
+    """What a variant breaks for certain, by variant; one guardrail of each is enough."""
+    return {
+        arm["variant"]: f"{arm['variant']} breaks the guardrail {guardrail['name']} with {_number(arm['value'])} "
+        f"against {_number(arm['control_value'])} of the control"
         for guardrail in results["guardrails"]
         for arm in guardrail["arms"]
         if arm["status"] == "broken"
-    ]
+    }
 
 
 def _primary(results: Json) -> Json | None:

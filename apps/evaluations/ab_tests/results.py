@@ -64,14 +64,24 @@ def reasons_not_to_promote(test: ABTest, variant: str) -> list[str]:
 
 
 def _can_promote(results: Json) -> Json | None:
-    """The candidate that is best for certain in the primary metric; the most likely one of several."""
-    for metric in results["metrics"]:
-        if metric["is_primary"]:
-            better = [arm for arm in metric["arms"] if arm["difference"] and arm["difference"]["verdict"] == "better"]
-            if better:
-                best = max(better, key=lambda arm: arm["difference"]["probability_best"])["variant"]
-                return {"variant": best, "reasons": reasons_against(results, best)}
-    return None
+    """The candidate that is best for certain in the primary metric: of several the most likely one, and rather one that
+    nothing speaks against.
+    """
+    better = [
+        {
+            "variant": arm["variant"],
+            "reasons": reasons_against(results, arm["variant"]),
+            "chance": arm["difference"]["probability_best"],
+        }
+        for metric in results["metrics"]
+        if metric["is_primary"]
+        for arm in metric["arms"]
+        if arm["difference"] and arm["difference"]["verdict"] == "better"
+    ]
+    if not better:
+        return None
+    best = max(better, key=lambda each: (not each["reasons"], each["chance"]))
+    return {"variant": best["variant"], "reasons": best["reasons"]}
 
 
 def _metric(test: ABTest, sums: Sums, metric: Json) -> Json:

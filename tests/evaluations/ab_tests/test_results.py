@@ -222,8 +222,22 @@ def test_the_best_candidate_may_be_promoted(prompt, make_ab_test):
     assert 0.99 < sum(chances) <= 1
 
 
+def test_a_candidate_that_breaks_a_guardrail_does_not_hide_one_that_is_better(prompt, make_ab_test):
+    rng = np.random.default_rng(4)
+    rail = {"name": "dear", "measure": "cost_usd", "margin": 0.1, "is_relative": True}
+    test = make_ab_test(prompt, contents=("A {{name}}", "B {{name}}"), guardrails=[rail])
+    for variant, successes, cost in (("control", 300, 1), (CANDIDATE, 400, 1), ("candidate-2", 460, 2)):
+        add_sums(test, variant, shares(500, successes))
+        add_sums(test, variant, rng.normal(cost, 0.05, 500), measure="cost_usd")
+    results = results_of(test)
+    assert results["can_promote"] == {"variant": CANDIDATE, "reasons": []}
+    assert "candidate-1 is better than the control" in results["conclusion"]
+    assert "candidate-2 breaks the guardrail dear" in results["conclusion"]
+    assert "candidate-2 is better" not in results["conclusion"]
+
+
 def test_candidates_share_alpha(prompt, make_ab_test):
-    two, three = make_ab_test(prompt), None
+    two = make_ab_test(prompt)
     both(two, shares(500, 250), shares(500, 270))
     ABTest.objects.filter(id=two.id).update(status="stopped", stopped_at=timezone.now())
     three = make_ab_test(prompt, contents=("A {{name}}", "B {{name}}"))
