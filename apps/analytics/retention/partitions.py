@@ -73,7 +73,8 @@ def overlap(partition: Partition, table: str) -> bool:
 def drop(partition: Partition, owners: Collection[UUID]) -> None:
     """Detach and drop it, in the caller's transaction.
 
-    Raises InUse when an execution in it has not ended or is of nobody among the owners, OperationalError when the
+    Raises InUse when an execution in it has not ended or is of nobody among the owners, or when there is anything
+    and it has no owners, OperationalError when the
     table is in use for longer than the transaction's lock_timeout.
     """
     with connection.cursor() as cursor:
@@ -86,5 +87,9 @@ def drop(partition: Partition, owners: Collection[UUID]) -> None:
                 [list(owners)],
             )
             if any(cursor.fetchone()):
+                raise InUse(partition.name)
+        if not owners:
+            cursor.execute(f"SELECT EXISTS (SELECT FROM {partition.name})")  # noqa: S608 (as above)
+            if cursor.fetchone()[0]:
                 raise InUse(partition.name)
         cursor.execute(f"DROP TABLE {partition.name}")

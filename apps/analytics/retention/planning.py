@@ -74,8 +74,12 @@ def closed_until(organization_id: UUID) -> date | None:
 
 
 def is_whole(partition: Partition, owners: Iterable[UUID], dues: dict[UUID, Due]) -> bool:
-    """Whether everything in the partition is due, of everybody who has something in it."""
+    """Whether everything in the partition is due, of everybody who has something in it; of an empty one, whether it
+    would be of anybody.
+    """
     ends = [dues[owner].of(partition.table) if owner in dues else None for owner in owners]
+    if not ends:
+        ends = [max((end for due in dues.values() if (end := due.of(partition.table))), default=None)]
     return all(end is not None and partition.high <= id_bound(midnight(end)) for end in ends)
 
 

@@ -37,7 +37,7 @@ logger = structlog.get_logger(__name__)
 
 BATCH = 1000
 PAUSE_S = 0.05
-_LOCK_TIMEOUT = "2s"
+LOCK_TIMEOUT_MS = 2000
 _TRIES = 5
 
 
@@ -62,6 +62,7 @@ class Purge:
     now: datetime | None = None
     batch: int = BATCH
     pause_s: float = PAUSE_S
+    lock_timeout_ms: int = LOCK_TIMEOUT_MS
     should_stop: Callable[[], bool] = lambda: False
     left: list[str] = field(default_factory=list)
     _dues: dict[UUID, Due] = field(default_factory=dict)
@@ -91,7 +92,7 @@ class Purge:
     def _drop_partitions(self, table: str) -> Iterator[Step]:
         for partition in partitions_of(table):
             owners = partition.owners()
-            if not owners or self.should_stop() or not is_whole(partition, owners, self._dues):
+            if self.should_stop() or not is_whole(partition, owners, self._dues):
                 continue
             if table == EXECUTIONS and any(overlap(partition, other) for other in (PAYLOADS, ATTEMPTS)):
                 continue
@@ -112,7 +113,7 @@ class Purge:
         for attempt in range(1, _TRIES + 1):
             try:
                 with transaction.atomic():
-                    _prepare()
+                    self._prepare()
                     for owner in sorted(owners):
                         self._still_due(owner, partition.table, end)
                         _move_mark(owner, partition.table, end)
@@ -174,7 +175,7 @@ class Purge:
         while True:
             self._pause()
             with transaction.atomic():
-                _prepare()
+                self._prepare()
                 self._still_due(policy.organization_id, table, day + ONE_DAY)
                 _move_mark(policy.organization_id, table, day + ONE_DAY)
                 ids = _ended(policy.organization_id, last, high, self.batch)
@@ -189,12 +190,17 @@ class Purge:
         while True:
             self._pause()
             with transaction.atomic():
-                _prepare()
+                self._prepare()
                 self._still_due(organization_id, EXECUTIONS, None)
                 ids = list(rows.order_by("execution_id", "id").values_list("id", flat=True)[: self.batch])
                 Score.objects.filter(id__in=ids)._raw_delete(Score.objects.db)
             if len(ids) < self.batch:
                 return
+
+    def _prepare(self) -> None:
+        """For the transaction: no long wait for a lock, and rollups keep what is deleted."""
+        with connection.cursor() as cursor:
+            cursor.execute(f"SET LOCAL lock_timeout = {self.lock_timeout_ms:d}; SET LOCAL everquant.rollups = 'off'")
 
     def _pause(self) -> None:
         if self.should_stop():
@@ -207,12 +213,6 @@ class Purge:
         due = self._due(policy).of(table) if policy else None
         if due is None or (end is not None and due < end):
             raise Stopped("the policy has changed")
-
-
-def _prepare() -> None:
-    """For the transaction: no long wait for a lock, and rollups keep what is deleted."""
-    with connection.cursor() as cursor:
-        cursor.execute(f"SET LOCAL lock_timeout = '{_LOCK_TIMEOUT}'; SET LOCAL everquant.rollups = 'off'")
 
 
 def _move_mark(organization_id: UUID, table: str, day: date) -> None:
