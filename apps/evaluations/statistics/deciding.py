@@ -2,8 +2,9 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache
 from math import sqrt
-from typing import Literal
+from typing import Any, Literal
 
 from apps.evaluations.statistics.binary import normal_quantile, wilson_interval
 from apps.evaluations.statistics.moments import Aggregation, Estimate, Moments, estimate, share_estimate
@@ -254,11 +255,17 @@ def chances(arms: Mapping[str, Arm], measured: Measured) -> dict[str, Chance]:
     known = {name: arm for name, arm in arms.items() if arm.value is not None}
     if not known:
         return {}
-    rng = np.random.default_rng(_SEED)
     sign = -1.0 if measured.is_less_better else 1.0
-    drawn = np.column_stack(
-        [sign * (arm.value or 0.0) + arm.error * rng.standard_normal(_DRAWS) for arm in known.values()]
-    )
+    means = np.array([sign * (arm.value or 0.0) for arm in known.values()])
+    errors = np.array([arm.error for arm in known.values()])
+    drawn = means + errors * _standard_normals(len(known))
     best = drawn.argmax(axis=1)
     losses = (drawn.max(axis=1)[:, None] - drawn).mean(axis=0)
     return {name: Chance(float((best == place).mean()), float(losses[place])) for place, name in enumerate(known)}
+
+
+@cache
+def _standard_normals(arms: int) -> Any:
+    import numpy as np  # noqa: PLC0415 (only where it is used)
+
+    return np.random.default_rng(_SEED).standard_normal((_DRAWS, arms))
