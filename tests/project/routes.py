@@ -167,7 +167,7 @@ ROUTES = [
     Route("POST", "prompts/<uuid:pk>/duplicate", "prompts:create", 5, body={"slug": "copy"}),
     Route("POST", "prompts/<uuid:pk>/render", "prompts:read", 1, body={"variables": {"name": "Ada"}}),
     Route("POST", "prompts/<uuid:pk>/execute", "prompts:execute", 2, body={"variables": {"name": "Ada"}}),
-    Route("POST", "prompts/by-slug/<path:slug>/execute", "prompts:execute", 2, body={"variables": {"name": "Ada"}}),
+    Route("POST", "prompts/by-slug/<path:slug>/execute", "prompts:execute", 3, body={"variables": {"name": "Ada"}}),
     Route("GET", "prompts/<uuid:pk>/versions", "prompts:read", 3),
     Route("POST", "prompts/<uuid:pk>/versions", "prompts:update", 7, body={"content": "Bye, {{name}}!"}),
     Route("GET", "prompts/<uuid:pk>/versions/<int:number>", "prompts:read", 2),
@@ -401,7 +401,7 @@ ROUTES = [
     ),
     Route("POST", "ab-tests/<uuid:pk>/rollback", "abtests:execute", 20, body=_REASON, also="prompts:update"),
     Route("POST", "ab-tests/<uuid:pk>/assign", "abtests:execute", 4, body={"unit_id": "ada"}),
-    Route("POST", "ab-tests/<uuid:pk>/exposures", "abtests:execute", 5, body={"exposures": [{"unit_id": "ada"}]}),
+    Route("POST", "ab-tests/<uuid:pk>/exposures", "abtests:execute", 5, body={"exposures": [{"unit_id": "eve"}]}),
     Route(
         "POST",
         "ab-tests/<uuid:pk>/observations",
