@@ -213,6 +213,8 @@ class ABPlanSerializer(serializers.Serializer[Any]):
     days = serializers.IntegerField(allow_null=True, help_text="At the traffic of late; null where it is unknown.")
     baseline = _number()
     standard_deviation = serializers.FloatField(help_text="Of one unit's value.")
-    source = serializers.ChoiceField(["given", "history"], help_text="What says how the values are.")
+    source = serializers.ChoiceField(  # type: ignore[assignment] # a field's name, not its option
+        ["given", "history"], help_text="What says how the values are."
+    )
     daily_units = _number("New units a day.")
     assumptions = serializers.ListField(child=serializers.CharField())

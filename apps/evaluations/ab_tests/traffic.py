@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from typing import Any
 from uuid import UUID
 
 from django.db import connection
@@ -73,7 +74,7 @@ def read_traffic(*, organization_id: UUID, prompt_id: UUID, measure: str) -> Tra
     is_score = measure.startswith(SCORE_PREFIX)
     join = _SCORES if is_score else _PAYLOADS if measure == Builtin.SCHEMA_VALID else ""
     value = _SCORE if is_score else _VALUES.get(measure, "NULL")
-    asked = {
+    asked: dict[str, Any] = {
         "organization": organization_id,
         "prompt": prompt_id,
         "since": id_bound(now - WINDOW),
@@ -84,7 +85,7 @@ def read_traffic(*, organization_id: UUID, prompt_id: UUID, measure: str) -> Tra
     with connection.cursor() as cursor:
         cursor.execute(_READ.format(value=value, join=join), asked)
         units, since, *sums = cursor.fetchone() or (0, None)
-    if not units:
+    if since is None:
         return None
     return Traffic(int(units), _days(since, now), Moments(*(float(each or 0) for each in sums)))
 
