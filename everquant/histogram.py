@@ -41,11 +41,14 @@ class Histogram:
     __slots__ = ("_counts",)
 
     def __init__(self, counts: Mapping[int, int] | Iterable[tuple[int, int]] = ()) -> None:
-        """From pairs of bucket and count, as `bucket_of` numbers them."""
+        """From pairs of bucket and count, as `bucket_of` numbers them.
+
+        Counts below zero take away, by `merge`; a histogram that ends with one has no bytes.
+        """
         self._counts: dict[int, int] = dict(counts)
 
     def __eq__(self, other: object) -> bool:
-        return isinstance(other, Histogram) and self._counts == other._counts
+        return isinstance(other, Histogram) and self.to_bytes() == other.to_bytes()
 
     __hash__ = None  # type: ignore[assignment]  # it changes
 
@@ -119,12 +122,15 @@ class Histogram:
         return sum(count for bucket, count in self._counts.items() if bucket <= last) / total
 
     def to_bytes(self) -> bytes:
-        """Version, width of a count in bytes, buckets in order (2 bytes each), their counts; little-endian."""
-        if not self._counts:
-            return bytes((_VERSION, 1))
-        buckets = sorted(self._counts)
+        """Version, width of a count in bytes, buckets in order (2 bytes each), their counts; little-endian.
+
+        Raises ValueError for a count below zero.
+        """
+        buckets = sorted(bucket for bucket, count in self._counts.items() if count)
         counts = [self._counts[bucket] for bucket in buckets]
-        width = next(width for width in _WIDTHS if max(counts) < 256**width)
+        if min(counts, default=1) < 1:
+            raise ValueError("a bucket of this histogram has less than nothing")
+        width = next(width for width in _WIDTHS if max(counts, default=0) < 256**width)
         size = len(buckets)
         return struct.pack(f"<BB{size}H{size}{_WIDTHS[width]}", _VERSION, width, *buckets, *counts)
 

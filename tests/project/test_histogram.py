@@ -72,6 +72,16 @@ def test_a_million_of_calls_are_a_few_hundred_bytes() -> None:
     assert len(histogram.to_bytes()) < 1000
 
 
+def test_what_is_taken_away_leaves_no_trace() -> None:
+    histogram = of([5, 70])
+    histogram.merge(Histogram({bucket_of(70): -1}))
+    assert histogram == of([5])
+    assert histogram.quantile(1) == of([5]).quantile(1)
+    histogram.merge(Histogram({bucket_of(5): -2}))
+    with pytest.raises(ValueError, match="less than nothing"):
+        histogram.to_bytes()
+
+
 def test_an_empty_one_knows_nothing() -> None:
     empty = Histogram.from_bytes(Histogram().to_bytes())
     assert (empty.count, empty.quantile(0.95), empty.share_below(10)) == (0, None, None)
