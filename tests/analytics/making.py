@@ -28,7 +28,8 @@ class Made:
 
 
 def make_world(person: Person, *, prompts: int = 3) -> Made:
-    create_default_models(person.organization)
+    if not LLMModel.objects.for_organization(person.organization.id).exists():
+        create_default_models(person.organization)
     tags = [["support", "german"], ["support"], []]
     made = [
         create_prompt(

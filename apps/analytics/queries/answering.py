@@ -29,12 +29,16 @@ def overview(query: Query, by: Principal) -> Json:
 
 def timeseries(query: Query, by: Principal) -> Json:
     groups = grouped(_cells(query, query.starts), query)
-    names = names_of(by, query.group_by, groups.keys)
-    answer = {**framed(query), **_series(query, groups, names, query.starts), "previous": None}
-    if query.previous_starts:
-        before = of_the_same(_cells(query, query.previous_starts), groups)
-        answer["previous"] = _series(query, before, names, query.previous_starts)
-    return answer
+    before = of_the_same(_cells(query, query.previous_starts), groups) if query.previous_starts else None
+    names, has_rest = names_of(by, query.group_by, groups.keys), _has_rest(groups, before)
+    earlier = None if before is None else _series(query, before, names, query.previous_starts, has_rest=has_rest)
+    now = _series(query, groups, names, query.starts, has_rest=has_rest)
+    return {**framed(query), **now, "previous": earlier}
+
+
+def _has_rest(groups: Groups, before: Groups | None) -> bool:
+    """What was there before and is no more is a part of the rest too."""
+    return bool(groups.rest or (before and before.rest))
 
 
 def breakdown(query: Query, by: Principal) -> Json:
@@ -57,7 +61,7 @@ def breakdown(query: Query, by: Principal) -> Json:
         {"group": group_json(query, key, names), **row(found, before and before.cells[key])}
         for key, found in groups.cells.items()
     ]
-    rest = row(groups.rest, before and before.rest) if groups.rest else None
+    rest = row(groups.rest, before and before.rest) if _has_rest(groups, before) else None
     return {**framed(query), "group_count": groups.count, "totals": measures(totals), "groups": rows, "rest": rest}
 
 
@@ -125,7 +129,7 @@ def framed(query: Query) -> Json:
     }
 
 
-def _series(query: Query, groups: Groups, names: Names, starts: list[datetime]) -> Json:
+def _series(query: Query, groups: Groups, names: Names, starts: list[datetime], *, has_rest: bool) -> Json:
     def course(cells: dict[int, Any]) -> list[Json]:
         return [
             {**times(query, start, end), **point}
@@ -133,7 +137,7 @@ def _series(query: Query, groups: Groups, names: Names, starts: list[datetime]) 
         ]
 
     series = [{"group": group_json(query, key, names), "points": course(cells)} for key, cells in groups.cells.items()]
-    return {"group_count": groups.count, "series": series, "rest": course(groups.rest) if groups.rest else None}
+    return {"group_count": groups.count, "series": series, "rest": course(groups.rest) if has_rest else None}
 
 
 def times(query: Query, start: datetime, end: datetime) -> Json:

@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from typing import Any
 
-from django.http import HttpResponse
+from django.http import StreamingHttpResponse
 from django.http.response import HttpResponseBase
 from drf_spectacular.utils import extend_schema
 from rest_framework.request import Request
@@ -31,7 +31,7 @@ _ASKED: dict[str, type[asked.RangeSerializer]] = {
 
 
 def _described(action: str, answer: Any) -> Callable[[Any], Any]:
-    files = {(200, kind): {"type": "string"} for kind in CONTENT_TYPES.values()}
+    files: Any = {(200, kind): {"type": "string"} for kind in CONTENT_TYPES.values()}
     return extend_schema(parameters=[_ASKED[action]], responses={(200, "application/json"): answer, **files})
 
 
@@ -94,7 +94,7 @@ class AnalyticsViewSet(PermissionViewSet):
         if query.file_format == "json":
             return Response(answer)
         file = as_file(self.action, answer, query.file_format)
-        response = HttpResponse(file, content_type=CONTENT_TYPES[query.file_format])
+        response = StreamingHttpResponse([file], content_type=CONTENT_TYPES[query.file_format])
         name = f"{self.action}-{query.span.start:%Y%m%dT%H%M}-{query.span.end:%Y%m%dT%H%M}.{query.file_format}"
         response.headers["Content-Disposition"] = f'attachment; filename="{name}"'
         return response
