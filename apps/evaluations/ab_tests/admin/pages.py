@@ -15,7 +15,7 @@ from django.utils import timezone
 from unfold.decorators import display
 
 from apps.evaluations.ab_tests.admin.actions import ACTIONS, Action, possible_actions
-from apps.evaluations.ab_tests.admin.figures import percent
+from apps.evaluations.ab_tests.admin.figures import SPACE, percent
 from apps.evaluations.ab_tests.admin.forms import ConfirmationForm
 from apps.evaluations.ab_tests.admin.results_page import COLOURS, DAY, shown, units_a_day
 from apps.evaluations.ab_tests.results import results_of
@@ -87,7 +87,8 @@ class ABTestAdmin(ReadOnlyAdmin):
 
     @admin.display(empty_value="")
     def started(self, test: ABTest) -> str | None:
-        return f"{test.started_at:%Y-%m-%d\u00a0%H:%M}" if test.started_at else None
+        at = test.started_at
+        return f"{at.day}{SPACE}{at:%b}{SPACE}{at:%Y %H:%M}" if at else None
 
     def get_urls(self) -> list[URLPattern]:
         act = self.admin_site.admin_view(self.act_view)
