@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from math import ceil
+from math import ceil, inf
 from typing import Literal
 from uuid import UUID
 
@@ -15,6 +15,7 @@ from apps.prompts.models import ABTest, ABVariant, Prompt
 from everquant.api.errors import BadRequest
 
 Source = Literal["given", "history"]
+MOST_DAYS = 1e6
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -40,7 +41,8 @@ class SizeWish:
 class Plan:
     """`units` over all variants, for the decision at any time; `fixed_units` would do for one look at the end.
 
-    `standard_deviation` is of one unit's value. `days` is None where the traffic is unknown or none takes part.
+    `standard_deviation` is of one unit's value. `days` is None where the traffic is unknown, or too little of it takes
+    part.
     """
 
     units: int
@@ -79,11 +81,12 @@ def _plan(wish: SizeWish, traffic: Traffic | None) -> Plan:
     )
     daily = traffic.daily_units if traffic is not None else None
     a_day = (daily or 0.0) * wish.exposed_share
+    days = size.units / a_day if a_day > 0 else inf
     return Plan(
         units=size.units,
         units_per_arm=list(size.units_per_arm),
         fixed_units=size.fixed_units,
-        days=ceil(size.units / a_day) if a_day > 0 else None,
+        days=ceil(days) if days < MOST_DAYS else None,
         baseline=basis.value,
         standard_deviation=basis.deviations[0],
         source=basis.source,
@@ -122,9 +125,10 @@ def _basis(wish: SizeWish, traffic: Traffic | None) -> _Basis:
     value = wish.baseline if wish.baseline is not None else seen.value if seen is not None else None
     if wish.standard_deviation is not None:
         return _Basis(source, value, (wish.standard_deviation, wish.standard_deviation))
-    if wish.is_share and value is not None and not _is_clustered(traffic):
+    has_varied = seen is not None and seen.variance > 0
+    if wish.is_share and value is not None and not (has_varied and _is_clustered(traffic)):
         return _Basis(source, value, share_deviations(value, wish.min_effect))
-    if seen is None:
+    if seen is None or not has_varied:
         raise BadRequest("How the values vary is not known.", details=_missing(wish))
     return _Basis(source, value, _deviations(seen))
 
@@ -140,10 +144,8 @@ def _deviations(seen: Estimate) -> tuple[float, float]:
 
 
 def _missing(wish: SizeWish) -> dict[str, str]:
-    days = WINDOW.days
-    if wish.is_share:
-        return {"baseline": f"Needed: the prompt has no two calls with {wish.measure} of the last {days} days."}
-    return {"standard_deviation": f"Needed: the prompt has no two units with {wish.measure} of the last {days} days."}
+    field = "baseline" if wish.is_share else "standard_deviation"
+    return {field: f"Needed: the prompt's calls of the last {WINDOW.days} days do not tell how {wish.measure} varies."}
 
 
 def _assumptions(wish: SizeWish, basis: _Basis, traffic: Traffic | None) -> list[str]:

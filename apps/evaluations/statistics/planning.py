@@ -58,7 +58,7 @@ def units_needed(
         _units(variance**0.5 * (distance + normal_quantile(power)) / min_effect)
         for distance in (normal_quantile(1 - level / 2), reached)
     )
-    units = max(needed, ceil(BURN_IN / min(control, candidate)))
+    units = max(needed, ceil(min(BURN_IN / min(control, candidate), MOST_UNITS)))
     per_arm = tuple(ceil(units * weight / total) for weight in weights)
     return SampleSize(sum(per_arm), per_arm, fixed)
 

@@ -152,6 +152,29 @@ def test_nobody_takes_part_and_so_it_takes_forever(viewer, prompt):
     assert plan(viewer, prompt_id=prompt["id"], exposed_share=0)["days"] is None
 
 
+@pytest.mark.parametrize(
+    ("body", "days"),
+    [({"exposed_share": 5e-324}, None), ({"weights": [1, 5e-324]}, None), ({"exposed_share": 0.01}, "some")],
+    ids=str,
+)
+def test_the_least_of_shares_are_no_errors(viewer, prompt, body, days):
+    add_calls(prompt, 100, failed=50)
+    found = plan(viewer, prompt_id=prompt["id"], **body)
+    assert found["units"] <= 2e15
+    assert found["days"] == (
+        None if days is None else pytest.approx(found["units"] / 20 / body["exposed_share"], rel=0.01)
+    )
+
+
+def test_calls_that_all_succeed_say_how_a_rate_would_vary_and_equal_costs_say_nothing(viewer, prompt):
+    add_calls(prompt, 100, units=20, cost_usd="0.5", price={})
+    found = plan(viewer, prompt_id=prompt["id"])
+    expected = units_needed(min_effect=0.05, deviations=share_deviations(1.0, 0.05), weights=[0.5, 0.5])
+    assert (found["baseline"], found["units"]) == (1.0, expected.units)
+    error = plan(viewer, 400, prompt_id=prompt["id"], measure="cost_usd")
+    assert error["details"].keys() == {"standard_deviation"}
+
+
 def test_the_least_of_effects_has_a_number_of_units(viewer):
     assert plan(viewer, measure="latency_ms", standard_deviation=1e12, min_effect=1e-9)["units"] >= 1e15
 
