@@ -87,7 +87,7 @@ class ScoreCell:
         self.squares += row["squares"]
 
 
-AnyCell = TypeVar("AnyCell", Cell, ScoreCell)
+AnyCell = TypeVar("AnyCell", bound=Cell | ScoreCell)
 
 
 def read(

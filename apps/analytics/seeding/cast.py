@@ -17,7 +17,7 @@ from apps.users.models import ApiKey, Membership, User
 from apps.users.permissions import Role
 
 VERSIONS = 3
-_TAGS = (["support", "chat"], ["support"], ["search"], ["internal", "batch"], [])
+_TAGS: tuple[list[str], ...] = (["support", "chat"], ["support"], ["search"], ["internal", "batch"], [])
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,7 +105,7 @@ def _prompt(organization: Organization, number: int, models: Sequence[LLMModel])
         prompt = create_prompt(
             organization_id=organization.id, slug=slug, name=f"Seeded prompt {number:02}", created_by=None,
             tags=_TAGS[number % len(_TAGS)],
-            definition={"content": "{{question}}", "model_id": models[number % len(models)].id},
+            definition={"content": "{{question}}", "model": models[number % len(models)]},
         )  # fmt: skip
     for version in range(prompt.versions.count() + 1, VERSIONS + 1):
         create_version(prompt=prompt, changes={"content": f"Take {version}: {{{{question}}}}"}, created_by=None)
