@@ -2,7 +2,7 @@
 
 import csv
 import io
-from datetime import date, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
 from uuid import UUID, uuid4
 
@@ -13,7 +13,7 @@ from django.db import IntegrityError, connection, transaction
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from apps.analytics.billing.ledger import close_days, is_verified, last_closable_day, reopen
+from apps.analytics.billing.ledger import close_days, is_verified, last_closable_day
 from apps.analytics.billing.statements import (
     close_all,
     close_ledger,
@@ -25,6 +25,7 @@ from apps.analytics.billing.statements import (
 )
 from apps.analytics.billing.usage import read
 from apps.analytics.models import LedgerDay, LedgerMark, LedgerState, Statement
+from apps.analytics.seeding.copying import mark_days
 from apps.executions.models import Execution
 from apps.models.models import LLMModel
 from apps.models.services import create_default_models
@@ -399,10 +400,11 @@ def _sums(organization, start, end):
     return [sorted(rows, key=lambda row: str(row.key)) for rows in read(organization.id, start, end, groupings)]
 
 
-def test_executions_of_past_days_that_come_later_are_in_the_ledger_once_it_is_reopened(admin, organization, month):
+def test_executions_that_are_stored_in_closed_days_are_a_revision_once_their_days_are_marked(
+    admin, organization, month
+):
     close_ledger(organization)
     store(organization, month + timedelta(days=3), cost_usd=Decimal(2))
-    reopen(organization.id)
-    assert LedgerDay.objects.count() == 0
+    mark_days(organization.id, datetime(month.year, month.month, 1, tzinfo=UTC), datetime.now(UTC))
     assert close_ledger(organization) == 1
     assert statement(admin, month)["replaces"]["difference_usd"] == "2.000000000000"

@@ -5,11 +5,9 @@ later leaves a mark of its own.
 """
 
 from datetime import UTC, date, datetime, time, timedelta
-from typing import Any
 from uuid import UUID
 
 from django.db import connection, transaction
-from django.db.models import Min
 from django.utils import timezone
 
 from apps.analytics.billing.naming import remember_names
@@ -171,17 +169,3 @@ def _write(organization_id: UUID, day: date) -> None:
     with connection.cursor() as cursor:
         cursor.execute(_WRITE, [organization_id, day, organization_id, low, high])
     remember_names(organization_id, day)
-
-
-def reopen(organization_id: UUID) -> None:
-    """After executions of past days were stored: close every day anew whose executions are still there."""
-    with transaction.atomic():
-        state: Any = LedgerState.objects.select_for_update().filter(organization_id=organization_id).first()
-        if state is None:
-            return
-        purged = RetentionPolicy.objects.filter(organization_id=organization_id).aggregate(day=Min("purged_before"))
-        first = first_execution(organization_id, purged["day"] or date(1970, 1, 1))
-        start = day_of(first.id) if first else state.closed_until
-        LedgerDay.objects.filter(organization_id=organization_id, day__gte=start).delete()
-        state.opened_on, state.closed_until = min(state.opened_on, start), min(state.closed_until, start)
-        state.save()

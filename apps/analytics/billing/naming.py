@@ -58,7 +58,7 @@ def names_of(organization_id: UUID, kind: str, ids: Collection[UUID]) -> dict[UU
     return live | dict(kept.values_list("object_id", "name"))
 
 
-_FIELDS = {Kind.PROMPT: "slug", Kind.MODEL: "slug", Kind.USER: "email", Kind.API_KEY: "name"}
+_FIELDS: dict[str, str] = {Kind.PROMPT: "slug", Kind.MODEL: "slug", Kind.USER: "email", Kind.API_KEY: "name"}
 
 
 def _live(organization_id: UUID, kind: str) -> Any:

@@ -81,7 +81,7 @@ def read(organization_id: UUID, start: date, end: date, groupings: Sequence[Sequ
     statement = f"{_LINES} SELECT {', '.join([*chosen, mask, _SUMMED])} FROM lines GROUP BY GROUPING SETS ({sets})"  # noqa: S608 (as above)
     days = [start + timedelta(days=number) for number in range((end - start).days)]
     keys = [bounds(day, day + ONE_DAY) for day in days]
-    values = {
+    values: dict[str, Any] = {
         "organization": organization_id, "start": start, "end": end,
         "days": days, "lows": [low for low, _ in keys], "highs": [high for _, high in keys],
     }  # fmt: skip

@@ -15,9 +15,10 @@ class StatementQuerySet(TenantQuerySet):
 
     def current(self) -> Self:
         """The newest revision of each month."""
-        newest = Statement.objects.filter(organization_id=models.OuterRef("organization_id"))
-        newest = newest.filter(month=models.OuterRef("month")).order_by("-revision").values("revision")[:1]
-        return self.filter(revision=models.Subquery(newest))
+        same = Statement.objects.filter(
+            organization_id=models.OuterRef("organization_id"), month=models.OuterRef("month")
+        )
+        return self.filter(revision=models.Subquery(same.order_by("-revision").values("revision")[:1]))
 
 
 class Statement(TenantModel):

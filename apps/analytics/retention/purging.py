@@ -151,6 +151,7 @@ class Purge:
 
     def _purge_payloads(self, policy: RetentionPolicy) -> Iterator[Step]:
         end = self._dues[policy.organization_id].payloads_before
+        policy.refresh_from_db(fields=["payloads_purged_before"])
         begun = policy.payloads_purged_before
         start = begun - ONE_DAY if begun else date(1970, 1, 1)
         while end and (first := first_execution(policy.organization_id, start)) and (day := day_of(first.id)) < end:
