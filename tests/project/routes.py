@@ -406,7 +406,7 @@ ROUTES = [
         "POST",
         "ab-tests/<uuid:pk>/observations",
         "abtests:execute",
-        4,
+        3,
         body={"observations": [{"unit_id": "ada", "values": {"revenue": 1}}]},
     ),
     Route("GET", "ab-tests/<uuid:pk>/results", "abtests:read", 6),

@@ -27,7 +27,7 @@ from apps.evaluations.models import (
 from apps.executions.models import Execution, Status
 from apps.executions.sweeping import finish_batches
 from apps.models.services import create_default_models
-from apps.prompts.models import PromptVersion
+from apps.prompts.models import ABAssignment, PromptVersion
 from apps.users.models import ApiKey, AuditEntry
 from apps.users.permissions import AUTHENTICATED, PERMISSIONS, PERSON, PUBLIC, ROLE_PERMISSIONS, Role
 from apps.users.tenancy import TenantViewSet
@@ -283,7 +283,7 @@ AB_TEST_BEFORE = {
     "stop": ["start"],
     "pause": ["start"],
     "exposures": ["start"],
-    "observations": ["start", "exposures"],
+    "observations": ["start"],
     "resume": ["start", "pause"],
     "promote": ["start", "stop"],
     "rollback": ["start", "stop", "promote"],
@@ -293,11 +293,7 @@ AB_TEST_BEFORE = {
 def prepare(route: Route, world: World) -> None:
     """What must have happened before the route can succeed, and before its queries are the usual ones."""
     prepare_evaluations(route, world)
-    collection, _, action = route.path.rpartition("/")
-    for before in AB_TEST_BEFORE.get(action, []) if collection == "ab-tests/<uuid:pk>" else []:
-        body = next(each.body for each in ROUTES if each.path == f"{collection}/{before}")
-        answer = world.callers["admin"].post(f"/api/v1/ab-tests/{world.ids['ab-tests']}/{before}", body)
-        assert answer.status_code == 200, answer.content
+    prepare_ab_tests(route, world)
     if route.path in REMEMBERS_MODELS:
         path, body = f"/api/v1/prompts/{world.ids['prompts']}/execute", {"variables": {"name": "Ada"}}
         by_default = world.callers["admin"].post(path, body)
@@ -324,6 +320,16 @@ def prepare(route: Route, world: World) -> None:
         for execution in Execution.objects.filter(batch_id=world.ids["executions/batches"]):
             execution.fail(code="CONNECTION", message="")
         finish_batches()
+
+
+def prepare_ab_tests(route: Route, world: World) -> None:
+    collection, _, action = route.path.rpartition("/")
+    for before in AB_TEST_BEFORE.get(action, []) if collection == "ab-tests/<uuid:pk>" else []:
+        body = next(each.body for each in ROUTES if each.path == f"{collection}/{before}")
+        answer = world.callers["admin"].post(f"/api/v1/ab-tests/{world.ids['ab-tests']}/{before}", body)
+        assert answer.status_code == 200, answer.content
+    if action == "observations":
+        ABAssignment.objects.create(test_id=world.ids["ab-tests"], unit_id="ada", variant="control", phase=1)
 
 
 def prepare_evaluations(route: Route, world: World) -> None:

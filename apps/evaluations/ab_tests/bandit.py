@@ -68,8 +68,7 @@ def probabilities_best(arms: Mapping[str, Moments], by: Measured, *, seed: int) 
     sign = -1.0 if by.is_less_better else 1.0
     drawn = []
     for moments in arms.values():
-        is_yes_or_no = moments.units == moments.sum_k and moments.sum_s == moments.sum_ss
-        if by.aggregation == "mean" and (moments.is_yes_or_no or (by.is_share and is_yes_or_no)):
+        if by.is_share and moments.units == moments.sum_k and moments.sum_s == moments.sum_ss:
             drawn.append(sign * rng.beta(1 + moments.sum_s, 1 + moments.units - moments.sum_s, DRAWS))
         else:
             found = share_estimate(moments) if by.is_share else estimate(moments, by.aggregation)
