@@ -21,11 +21,13 @@ from apps.evaluations.models import ABIncident
 from apps.organizations.models import Organization
 from apps.prompts.models import PRODUCTION, ABPhase, ABTest, ABTestStatus, ABVariant, Prompt
 from apps.users.principal import Principal
-from everquant.api.errors import BadRequest, Conflict, Forbidden
+from everquant.api.errors import BadRequest, Conflict, Forbidden, NotFound
 from everquant.db import lock_for_update
 
 logger = structlog.get_logger(__name__)
 
+MOST_PLANNED = 10**15
+"""Units, beyond which a plan only says that nobody will see the end of it."""
 _ALWAYS = frozenset({"name", "hypothesis"})
 _WHILE_LIVE = _ALWAYS | {"exposed_share"}
 _INPUT_NAMES = {"prompt": "prompt_id"}
@@ -107,7 +109,7 @@ def start(*, test: ABTest, by: Principal) -> ABTest:
     check_start(locked, Prompt.objects.with_current().get(pk=locked.prompt_id), variants)
     plan = plan_of(locked, variants)
     try:
-        locked.start(planned_units=plan.units if plan is not None else None)
+        locked.start(planned_units=min(plan.units, MOST_PLANNED) if plan is not None else None)
     except IntegrityError as error:
         if "prompts_abtest_one_live" not in str(error):
             raise
@@ -167,9 +169,12 @@ def stop(*, test: ABTest, reason: str, by: Principal | None) -> ABTest:
 
 
 def locked_test(test: ABTest) -> ABTest:
-    """The row as it is now, locked until the transaction ends."""
-    queryset = ABTest.objects.select_for_update(of=("self",), no_key=True)
-    locked: ABTest = queryset.get(pk=test.pk)
+    """The row as it is now, locked until the transaction ends. Raises NotFound for one that was deleted meanwhile."""
+    locked: ABTest | None = (
+        ABTest.objects.alive().select_for_update(of=("self",), no_key=True).filter(pk=test.pk).first()
+    )
+    if locked is None:
+        raise NotFound("No such object.")
     return locked
 
 

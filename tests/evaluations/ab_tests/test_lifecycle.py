@@ -11,6 +11,9 @@ from apps.evaluations.models import ABIncident
 from apps.executions.models import Execution
 from apps.prompts.models import ABPhase, ABTest, ABTestStatus, ABVariant, Prompt
 from apps.users.models import AuditEntry
+from apps.users.permissions import PERMISSIONS
+from apps.users.principal import Principal
+from everquant.api.errors import NotFound
 from tests.evaluations.ab_tests.conftest import AB_TESTS
 from tests.evaluations.ab_tests.drafts import (
     CANDIDATE,
@@ -57,6 +60,12 @@ WAY = {
     "promoted": ("start", "stop", "promote"),
     "rolled_back": ("start", "stop", "rollback"),
 }
+
+
+def operator_of(person):
+    return Principal(
+        person.user.id, person.organization.id, person.user.email, person.membership.role, frozenset(PERMISSIONS)
+    )
 
 
 def audited(test, **wanted):
@@ -116,6 +125,23 @@ def test_a_start_plans_units_by_what_was_executed(editor, prompt, execute):
     started = act(editor, test, "start")
     assert 200 < started["planned_units"] < 5000
     assert sum(one["planned_units"] for one in started["variants"]) == started["planned_units"]
+
+
+def test_a_plan_that_nobody_could_carry_out_is_stored_all_the_same(editor, prompt, execute):
+    for _ in range(2):
+        execute(prompt)
+    Execution.objects.filter(id=Execution.objects.values("id")[:1]).update(status="failed", error_code="SERVER_ERROR")
+    test = make_draft(editor, prompt, min_effect=1e-9)
+    assert act(editor, test, "start")["planned_units"] == services.MOST_PLANNED
+
+
+def test_what_is_deleted_meanwhile_does_not_start(admin, prompt):
+    test = make_draft(admin, prompt)
+    seen = ABTest.objects.get()
+    assert admin.client.delete(f"{AB_TESTS}/{test['id']}").status_code == 204
+    with pytest.raises(NotFound), transaction.atomic():
+        services.start(test=seen, by=operator_of(admin))
+    assert ABTest.objects.get().status == "draft"
 
 
 @pytest.mark.parametrize(
