@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from math import ceil
 
 from apps.evaluations.statistics.binary import normal_quantile
-from apps.evaluations.statistics.deciding import BURN_IN
+from apps.evaluations.statistics.deciding import BURN_IN, cautious_variances
 from apps.evaluations.statistics.sequences import multiplier
 
 MOST_UNITS = 1e15
@@ -52,11 +52,16 @@ def units_needed(
     total = weights[0] + sum(candidates)
     control, candidate = weights[0] / total, min(candidates) / total
     level = alpha / len(candidates)
-    variance = deviations[0] ** 2 / control + deviations[1] ** 2 / candidate
+    own = deviations[0] ** 2, deviations[1] ** 2
+    cautious = cautious_variances(own, (control, candidate))
     reached = multiplier(control + candidate, planned_units=1, alpha=level)
     fixed, needed = (
-        _units(variance**0.5 * (distance + normal_quantile(power)) / min_effect)
-        for distance in (normal_quantile(1 - level / 2), reached)
+        _units(
+            (variances[0] / control + variances[1] / candidate) ** 0.5
+            * (distance + normal_quantile(power))
+            / min_effect
+        )
+        for variances, distance in ((own, normal_quantile(1 - level / 2)), (cautious, reached))
     )
     units = max(needed, ceil(min(BURN_IN / min(control, candidate), MOST_UNITS)))
     per_arm = tuple(ceil(units * weight / total) for weight in weights)

@@ -174,11 +174,12 @@ def test_nothing_is_decided_before_the_burn_in_or_without_variation():
     assert (flat.value, flat.low, flat.fixed, flat.verdict) == (1.0, None, None, "undecided")
 
 
-def test_an_arm_that_never_varies_is_taken_to_vary_like_the_other():
+def test_each_arm_varies_at_least_as_much_as_both_together():
     rng = np.random.default_rng(0)
     varied = rng.normal(1, 2, 400)
-    found = compare({1: moments(varied)}, {1: moments([0.0] * 400)}, MEAN, alpha=0.05, planned_units=800)
-    assert found.candidate_error == pytest.approx(found.control_error)
+    found = compare({1: moments(varied)}, {1: moments([0.0] * 100)}, MEAN, alpha=0.05, planned_units=500)
+    assert found.control_error == pytest.approx(varied.std(ddof=1) / 20)
+    assert found.candidate_error == pytest.approx(np.sqrt(0.8 * varied.var(ddof=1) / 100))
 
 
 def test_the_direction_decides_what_is_better():
