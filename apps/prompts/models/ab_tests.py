@@ -60,7 +60,7 @@ class ABTest(SoftDeleteTenantModel):
 
     A unit is what is assigned: whoever `unit_id` names, or a single request without one. `exposed_share` of the units
     that `segments` let in take part; the rest, and everybody while it is paused, gets the control.
-    `metrics` and `guardrails` are lists of objects, see apps/evaluations/ab_tests/metrics.py. `min_effect` is in the
+    `metrics` and `guardrails` are lists of objects, see apps/evaluations/ab_tests/measures.py. `min_effect` is in the
     primary metric's own unit, `planned_units` over all variants. `paused_at` and `resumed_at` are of the last time,
     each with its reason. `label` is what promotion moves, `replaced_version` the version that it named before,
     `promoted_version` the one since. `final_results` are those of the moment of the stop. In `bandit` mode weights
