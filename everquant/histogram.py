@@ -7,6 +7,8 @@ relative-error guarantees", VLDB 2019): bucket i holds the values in (g^(i-1), g
 
 import math
 import struct
+import sys
+from array import array
 from bisect import bisect_left
 from collections.abc import Iterable, Mapping, Sequence
 from itertools import accumulate
@@ -146,5 +148,14 @@ def _pairs(data: bytes) -> Iterable[tuple[int, int]]:
     size, rest = divmod(len(data) - 2, 2 + data[1])
     if rest:
         raise ValueError("these bytes of a histogram are cut off")
-    numbers = struct.unpack_from(f"<{size}H{size}{_WIDTHS[data[1]]}", data, 2)
-    return zip(numbers[:size], numbers[size:], strict=True)
+    middle = 2 + 2 * size
+    return zip(_numbers("H", data[2:middle]), _numbers(_WIDTHS[data[1]], data[middle:]), strict=True)
+
+
+def _numbers(kind: str, data: bytes) -> "array[int]":
+    """Little-endian ones; an array is several times as fast as a format of `struct` for each size."""
+    numbers = array(kind)
+    numbers.frombytes(data)
+    if sys.byteorder == "big":
+        numbers.byteswap()
+    return numbers

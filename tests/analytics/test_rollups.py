@@ -309,7 +309,7 @@ def test_what_waits_for_an_organization_that_is_gone_is_dropped(make: Make) -> N
 
 def test_every_question_has_a_cube() -> None:
     assert cube_of(["status"]).dimensions == ()
-    assert cube_of(["prompt", "model"]).number == 4
+    assert cube_of(["model", "prompt", "status"]).dimensions == ("prompt", "version", "model", "source")
     assert cube_of(DIMENSIONS).number == CUBES[-1].number
     with pytest.raises(KeyError):
         cube_of(["tag"])

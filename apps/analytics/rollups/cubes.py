@@ -62,12 +62,16 @@ _FINE = (Grain.DAY, Grain.HOUR, Grain.QUARTER)
 # From the smallest: what asks for some dimensions reads the first that has them all.
 CUBES = (
     Cube(1, (), _FINE),
-    Cube(2, ("model", "source"), _FINE),
-    Cube(3, ("ab_test", "ab_variant", "model")),
-    Cube(4, ("workflow", "prompt", "model")),
-    Cube(5, ("prompt", "version", "model", "source")),
-    Cube(6, ("user", "api_key", "model")),
-    Cube(7, tuple(name for name in DIMENSIONS if name != "status"), (Grain.DAY,)),
+    Cube(2, ("model",), _FINE),
+    Cube(3, ("source",)),
+    Cube(4, ("prompt",), _FINE),
+    Cube(5, ("user",)),
+    Cube(6, ("api_key",)),
+    Cube(7, ("workflow",)),
+    Cube(8, ("ab_test", "ab_variant")),
+    Cube(9, ("prompt", "version", "model", "source")),
+    Cube(10, ("user", "api_key", "model")),
+    Cube(11, tuple(name for name in DIMENSIONS if name != "status"), (Grain.DAY,)),
 )
 
 

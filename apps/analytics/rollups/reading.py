@@ -127,6 +127,8 @@ def _read(
         return []
     with connection.cursor() as cursor:
         cursor.execute(sql, parameters)
+        while cursor.description is None:
+            cursor.nextset()
         names = [column.name for column in cursor.description]
         rows = [dict(zip(names, values, strict=True)) for values in cursor.fetchall()]
     return _merge(question, kind, rows)

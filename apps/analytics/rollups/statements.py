@@ -13,6 +13,8 @@ from apps.executions.keys import id_bound
 Statement = tuple[str, list[Any]]
 _BY_STATUS = {"errors": "failed", "cancelled": "cancelled"}
 _WHOLE = ("cost_usd", "saved_cost_usd", "total", "squares")
+# Starting processes and compiling take longer than the question; a sum of cells with histograms fits into memory.
+_SETTINGS = "SET LOCAL max_parallel_workers_per_gather = 0; SET LOCAL jit = off; SET LOCAL work_mem = '32MB'"
 _BUCKET = "width_bucket({moment}, %s::timestamptz[]) - 1 AS bucket"
 
 
@@ -27,15 +29,18 @@ class Question:
     has_histograms: bool
 
     def statement(self, spans: Spans) -> Statement:
-        """Empty when there is no time to look at."""
+        """Its second result has the rows. Empty when there is no time to look at."""
         parts = [self._of_cells(spans, grain, ranges) for grain, ranges in spans.cells.items()]
         if spans.cells:
             parts.append(self._of_pending(spans))
         if spans.rows:
             parts.append(self._of_rows(spans))
-        texts, values = zip(*parts, strict=True) if parts else ((), ())
-        return " UNION ALL ".join(texts), [value for each in values for value in each]
+        if not parts:
+            return "", []
+        texts, values = zip(*parts, strict=True)
+        return f"{_SETTINGS}; {' UNION ALL '.join(texts)}", [value for each in values for value in each]
 
+    # OFFSET 0: without it all cells of the cube are read once and compared with each of the ranges.
     def _of_cells(self, spans: Spans, grain: Grain, ranges: list[Range]) -> Statement:
         family = self.family
         sums = [f"sum(f.{name}){_type(name)} AS {name}" for name in family.sums]
@@ -47,9 +52,9 @@ class Question:
         lows, highs = _bounds(ranges)
         text = (
             f"SELECT {self._groups('f.starts_at')}, {', '.join(sums + self._by_status('f.requests') + lists)} "  # noqa: S608 (our own names)
-            f"FROM unnest(%s::timestamptz[], %s::timestamptz[]) AS span(low, high) JOIN {family.table} f "
-            "ON f.starts_at >= span.low AND f.starts_at < span.high "
-            f"WHERE f.cube = %s AND f.grain = %s AND {condition} GROUP BY {self._places}"
+            "FROM unnest(%s::timestamptz[], %s::timestamptz[]) AS span(low, high) CROSS JOIN LATERAL ("
+            f"SELECT * FROM {family.table} f WHERE f.cube = %s AND f.grain = %s AND {condition} "
+            f"AND f.starts_at >= span.low AND f.starts_at < span.high OFFSET 0) f GROUP BY {self._places}"
         )
         return text, [spans.boundaries, lows, highs, self.cube.number, grain.value, *values]
 
