@@ -24,6 +24,7 @@ from apps.evaluations.models import ABArm, ABArmMeasure  # noqa: E402
 from apps.executions.models import Execution  # noqa: E402
 from apps.organizations.models import Organization  # noqa: E402
 from apps.prompts.models import ABPhase, ABTest, ABVariant  # noqa: E402
+from apps.prompts.services.definition import Definition  # noqa: E402
 from apps.prompts.services.prompts import create_prompt  # noqa: E402
 from tests.evaluations.ab_tests.exposing import execution_of  # noqa: E402
 
@@ -69,7 +70,7 @@ def multiply(test: ABTest, scale: int) -> None:
 
 def make_test() -> ABTest:
     organization = Organization.objects.create(name="Benchmark", slug="benchmark")
-    definition = {"content": "Hello", "format": "simple"}
+    definition: Definition = {"content": "Hello", "format": "simple"}
     prompt = create_prompt(organization_id=organization.id, created_by=None, name="Bench", definition=definition)
     said = {"organization": organization}
     success = {"name": "success", "measure": "success", "aggregation": "mean", "direction": "increase"}

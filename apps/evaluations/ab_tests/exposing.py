@@ -102,7 +102,8 @@ def _of_executions(test: ABTest, ids: Sequence[UUID]) -> dict[UUID, tuple[str, P
 def _values_of(said: Json) -> dict[str, float]:
     """By measure. What is measured of answers only is not where there was none."""
     has_failed = said.get(Builtin.SUCCESS) is False
-    own = {name: float(said[name]) for name in Builtin if name in said and not (has_failed and name in _OF_ANSWERS)}
+    known = [name for name in Builtin if name in said and not (has_failed and name in _OF_ANSWERS)]
+    own = {name.value: float(said[name]) for name in known}
     for prefix, numbers in ((SCORE_PREFIX, said["scores"]), (CUSTOM_PREFIX, said["custom"])):
         own |= {f"{prefix}{name}": number for name, number in numbers.items()}
     return own

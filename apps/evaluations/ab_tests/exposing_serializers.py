@@ -57,7 +57,7 @@ class ExposureSerializer(StrictSerializer):
 
 
 class ExposuresSerializer(StrictSerializer):
-    exposures = ExposureSerializer(many=True, min_length=1, max_length=MOST_AT_ONCE)
+    exposures = serializers.ListField(child=ExposureSerializer(), min_length=1, max_length=MOST_AT_ONCE)
 
 
 class ObservationSerializer(StrictSerializer):
@@ -74,7 +74,7 @@ class ObservationSerializer(StrictSerializer):
 
 
 class ObservationsSerializer(StrictSerializer):
-    observations = ObservationSerializer(many=True, min_length=1, max_length=MOST_AT_ONCE)
+    observations = serializers.ListField(child=ObservationSerializer(), min_length=1, max_length=MOST_AT_ONCE)
 
 
 class RecordedSerializer(serializers.Serializer):
