@@ -58,10 +58,10 @@ def breakdown(query: Query, by: Principal) -> Json:
         }
 
     rows = [
-        {"group": group_json(query, key, names), **row(found, before and before.cells[key])}
+        {"group": group_json(query, key, names), **row(found, before.cells[key] if before else None)}
         for key, found in groups.cells.items()
     ]
-    rest = row(groups.rest, before and before.rest) if _has_rest(groups, before) else None
+    rest = row(groups.rest, before.rest if before else None) if _has_rest(groups, before) else None
     return {**framed(query), "group_count": groups.count, "totals": measures(totals), "groups": rows, "rest": rest}
 
 

@@ -148,8 +148,8 @@ def _cell(column: str, value: Any) -> Any:
 
 
 def _parquet(columns: list[str], groups: Json, rows: list[list[Any]]) -> bytes:
-    import pyarrow as pa  # noqa: PLC0415 (60 MiB, for those who ask for it)
-    import pyarrow.parquet as pq  # noqa: PLC0415
+    import pyarrow as pa  # type: ignore[import-untyped]  # noqa: PLC0415 (60 MiB, for those who ask for it)
+    import pyarrow.parquet as pq  # type: ignore[import-untyped]  # noqa: PLC0415 (as above)
 
     def type_of(column: str) -> Any:
         if column in groups or column in _TEXTS:

@@ -81,7 +81,7 @@ class CountField(serializers.IntegerField):
 
 
 def _many(child: Any, longest: int = MAX_FILTER_VALUES, **options: Any) -> Any:
-    presence = {} if "default" in options else {"required": False}
+    presence: dict[str, Any] = {} if "default" in options else {"required": False}
     return serializers.ListField(child=child, max_length=longest, **presence, **options)
 
 
