@@ -189,7 +189,7 @@ def test_a_biased_split_is_caught_and_a_fair_one_is_not():
 
 @pytest.mark.parametrize(("units", "rate"), [(300, 0.05), (60, 0.6)], ids=["few-errors", "many-errors"])
 def test_a_guardrail_at_its_margin_seldom_breaks(units, rate):
-    """The candidate's error rate is the control's and all of the margin, looked at after every third unit."""
+    """The candidate's error rate is the control's and all of the margin, looked at twenty times and more."""
     rng, broken, margin, alpha, count = np.random.default_rng(7), 0, 0.1, 0.2, 80
     at = looks(units, units // 3 if units < 100 else 25)
     for _ in range(count):
