@@ -163,3 +163,17 @@ def test_a_payload_is_kept_for_whole_days(organization):
     list(Purge(pause_s=0).run())
     assert [row.execution_id for row in ExecutionPayload.objects.all()] == [kept.id]
     assert RetentionPolicy.objects.get().payloads_purged_before == days_ago(20) - timedelta(days=0)
+
+
+def test_operators_set_and_hold_policies_in_the_admin(organization, client, django_user_model):
+    client.force_login(django_user_model.objects.create_superuser("op@everquant.example", "a long password 123"))
+    path = "/admin/analytics/retentionpolicy/"
+    wish = {"organization": str(organization.id), "payload_days": "60", "execution_days": "30", "legal_hold_reason": ""}
+    refused = client.post(f"{path}add/", wish)
+    assert refused.status_code == 200
+    assert not RetentionPolicy.objects.exists()
+    assert client.post(f"{path}add/", {**wish, "execution_days": "90", "legal_hold": "on"}).status_code == 302
+    policy = RetentionPolicy.objects.get()
+    assert (policy.payload_days, policy.execution_days, policy.legal_hold) == (60, 90, True)
+    assert client.get(f"{path}{policy.id}/change/").status_code == 200
+    assert client.get(path).status_code == 200

@@ -408,3 +408,14 @@ def test_executions_that_are_stored_in_closed_days_are_a_revision_once_their_day
     mark_days(organization.id, datetime(month.year, month.month, 1, tzinfo=UTC), datetime.now(UTC))
     assert close_ledger(organization) == 1
     assert statement(admin, month)["replaces"]["difference_usd"] == "2.000000000000"
+
+
+def test_operators_read_statements_in_the_admin(organization, month, client, django_user_model):
+    close_ledger(organization)
+    client.force_login(django_user_model.objects.create_superuser("op@everquant.example", "a long password 123"))
+    listed = client.get("/admin/analytics/statement/")
+    assert f"{month:%Y-%m}" in listed.content.decode()
+    made = Statement.objects.get(month=month)
+    shown = client.get(f"/admin/analytics/statement/{made.id}/change/")
+    assert shown.status_code == 200
+    assert made.sha256 in shown.content.decode()
