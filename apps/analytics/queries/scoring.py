@@ -15,6 +15,8 @@ from apps.analytics.queries.naming import names_of
 from apps.analytics.rollups.reading import Scope, read, read_scores
 from apps.users.principal import Principal
 
+_NOISE = 1e-12
+
 
 @dataclass(slots=True)
 class Moments:
@@ -91,15 +93,17 @@ def _success(cell: Any) -> Json:
 
 
 def mean_of(moments: Moments) -> Json:
-    """Of scores, with Student's 95 % interval; that needs two of them."""
+    """Of scores, with Student's 95 % interval; that needs two of them. A deviation below a millionth of the mean is
+    lost in the rounding of sums, and is 0.
+    """
     n = moments.n
     if not n:
         return {"n": 0, "value": None, "low": None, "high": None, "deviation": None}
     mean = moments.total / n
     if n < 2:
         return {"n": n, "value": mean, "low": None, "high": None, "deviation": None}
-    # what is left of two large sums may be a little below zero
-    deviation = sqrt(max(0.0, moments.squares - n * mean * mean) / (n - 1))
+    spread = moments.squares - n * mean * mean
+    deviation = sqrt(spread / (n - 1)) if spread > _NOISE * moments.squares else 0.0
     from apps.evaluations.statistics.means import student_interval_of  # noqa: PLC0415 (numpy and scipy)
 
     interval = student_interval_of(mean, deviation, n, CONFIDENCE)
