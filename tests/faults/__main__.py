@@ -6,14 +6,14 @@ import traceback
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from tests.faults import clients, datasets, evaluations, money, processes, providers, workflows
+from tests.faults import ab_tests, clients, datasets, evaluations, money, processes, providers, workflows
 from tests.faults.invariants import CHECKS, LAST_CHECKS, violations
 from tests.faults.registry import FAULTS, Fault
 from tests.faults.stack import Stack, running_stack
 
 REQUEUED_WITHIN_S = 130
 # Importing them registers their faults.
-_MODULES = (providers, clients, money, processes, workflows, evaluations, datasets)
+_MODULES = (providers, clients, money, processes, workflows, evaluations, datasets, ab_tests)
 
 
 @dataclass(frozen=True)
