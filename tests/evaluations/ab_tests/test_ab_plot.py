@@ -129,12 +129,12 @@ def test_whatever_was_read_gives_a_well_formed_drawing(lines, reference):
             assert TOP <= float(name.get("y")) <= HEIGHT + 9 * 15
 
 
-@given(st.floats(-1e9, 1e9), st.floats(1e-9, 1e9))
-def test_numbers_on_an_axis_are_few_and_round(low, span):
-    high = low + span
-    ticks = number_ticks(low, high) if high > low else []
-    assert len(ticks) <= 8
-    assert all(low - span * 0.01 <= tick <= high + span * 0.01 for tick in ticks)
+@given(st.floats(-1e9, 0), st.floats(1e-9, 1e9))
+def test_numbers_on_an_axis_are_few_round_and_hold_zero(low, high):
+    ticks = number_ticks(low, high)
+    assert 3 <= len(ticks) <= 9
+    assert 0 in ticks
+    assert all(low - (high - low) * 0.01 <= tick <= high + (high - low) * 0.01 for tick in ticks)
 
 
 @pytest.mark.parametrize(

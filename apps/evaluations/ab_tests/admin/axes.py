@@ -11,8 +11,8 @@ _TIME_STEPS = (
 )  # fmt: skip
 
 
-def number_ticks(low: float, high: float, *, about: int = 6) -> list[float]:
-    """Multiples of 1, 2 or 5 times a power of ten from `low` to `high`; the two must differ."""
+def number_ticks(low: float, high: float, *, about: int = 8) -> list[float]:
+    """Multiples of 1, 2 or 5 times a power of ten from `low` to `high`, which differ and have 0 between them."""
     rough = (high - low) / about
     size = 10.0 ** math.floor(math.log10(rough))
     step = next(factor * size for factor in (1, 2, 5, 10) if factor * size >= rough * (1 - 1e-9))
