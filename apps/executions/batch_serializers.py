@@ -58,7 +58,8 @@ def _row(given: Any) -> Row:
         raise serializers.ValidationError({"variables": ["Must be a JSON object."]})
     if not isinstance(unit_id, str) or len(unit_id) > UNIT_ID_LENGTH:
         raise serializers.ValidationError({"unit_id": [f"Must be text of at most {UNIT_ID_LENGTH} characters."]})
-    return Row(variables=variables, unit_id=unit_id, metadata=_metadata(given))
+    # as it is in a single execution: the same unit
+    return Row(variables=variables, unit_id=unit_id.strip(), metadata=_metadata(given))
 
 
 def _metadata(given: dict[str, Any]) -> Any:

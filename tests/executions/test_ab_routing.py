@@ -275,13 +275,23 @@ def test_rows_of_a_batch_have_their_own_variants(running, prompt, editor, execut
     assert dict(ABAssignment.objects.filter(test=running).values_list("unit_id", "variant")) == variants
 
 
+@pytest.mark.django_db(transaction=True)
+@pytest.mark.parametrize("way", [by_wait, in_a_batch])
+def test_spaces_around_a_unit_are_not_part_of_it(way, running, prompt, editor):
+    way(editor, prompt, {"variables": {"name": "Ada"}, "unit_id": " ada\u2003"})
+    assert editor.client.get(f"{PROMPTS}/by-slug/{prompt['slug']}?unit_id=%20ada").json()["data"]["ab_test"]
+    assert ABAssignment.objects.get().unit_id == "ada"
+    assert Execution.objects.get().unit_id == "ada"
+
+
 def test_a_batch_that_is_refused_names_its_rows(make_ab_test, prompt, editor):  # noqa: F811
     make_ab_test(prompt, ("Dear {{name}} of {{town}}",), weights=(0, 1))
-    rows = [{"variables": {"name": "Ada", "town": "Bath"}}, {"variables": {"name": "Bob"}}]
+    rows = [{"variables": {"name": "Ada", "town": "Bath"}, "unit_id": "ada"}, {"variables": {"name": "Bob"}}]
     response = editor.client.post(BATCH, {"prompt_id": prompt["id"], "rows": rows})
     assert response.status_code == 400
     assert list(response.json()["error"]["details"]) == ["rows.1.town"]
     assert not Batch.objects.exists()
+    assert not ABAssignment.objects.exists()
 
 
 @pytest.mark.django_db(transaction=True)

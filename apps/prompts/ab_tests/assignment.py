@@ -120,7 +120,7 @@ def _store(test: LiveTest, units: Sequence[str]) -> dict[str, Place]:
     """The first assignments of units, of which those that have none yet get one."""
     places: dict[str, Place] = {}
     while left := [unit for unit in units if unit not in places]:
-        parameters = {
+        parameters: dict[str, Any] = {
             "units": left, "variants": [pick(test.arms, hash_share(test.salt, unit)) for unit in left],
             "test": test.id, "phase": test.phase, "now": timezone.now(),
         }  # fmt: skip

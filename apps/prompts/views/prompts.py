@@ -200,7 +200,7 @@ class PromptViewSet(ResourceViewSet):
             raise NotFound("No such object.")
         label = _label_parameter(request)
         version = integer_parameter(request, "version", 0, MAX_VERSION) or None
-        unit_id = _text_parameter(request, "unit_id", UNIT_LENGTH)
+        unit_id = _text_parameter(request, "unit_id", UNIT_LENGTH).strip()
         organization_id = self.principal.organization_id
         if unit_id and label is None and version is None:
             return self._remembered(lambda: serving.by_slug(organization_id, slug).published(unit_id))

@@ -94,7 +94,7 @@ class Prompt(NodeKind):
 def _unit(call: NodeCall) -> str:
     """Raises NodeFailure for a configured one that is no unit id."""
     given = resolved(call, "unit") if "unit" in call.config else _input_unit(call)
-    unit = to_text(given) if _is_name(given) else ""
+    unit = to_text(given).strip() if _is_name(given) else ""
     if 0 < len(unit) <= UNIT_ID_LENGTH and not UNSTORABLE.search(unit):
         return unit
     if "unit" in call.config:
