@@ -36,12 +36,14 @@ SELECT organization_id FROM found WHERE organization_id IS NOT NULL
 
 
 def add_pending(*, batch: int = BATCH, seconds: float = 60) -> int:
-    """Cells that were changed; ends when nothing waits any more, or after this time between two batches."""
+    """Cells that were changed; ends when no whole batch waits any more, or after this time between two of them."""
     ends_at, changed = time.monotonic() + seconds, 0
     for family in FAMILIES:
         for organization_id in waiting_organizations(family):
             while time.monotonic() < ends_at and (cells := add_batch(family, organization_id, batch)):
                 changed += cells
+                if not _has_batch(family, organization_id, batch):
+                    break
     return changed
 
 
@@ -49,6 +51,16 @@ def waiting_organizations(family: Family) -> list[UUID]:
     with connection.cursor() as cursor:
         cursor.execute(_ORGANIZATIONS.format(pending=family.pending))
         return [organization_id for (organization_id,) in cursor.fetchall()]
+
+
+def _has_batch(family: Family, organization_id: UUID, batch: int) -> bool:
+    """Fewer rows are left to the next turn: what comes all the time would be added in ever smaller pieces."""
+    with connection.cursor() as cursor:
+        cursor.execute(
+            f"SELECT FROM {family.pending} WHERE organization_id = %s ORDER BY id OFFSET %s LIMIT 1",
+            [organization_id, batch - 1],
+        )
+        return cursor.fetchone() is not None
 
 
 @transaction.atomic
