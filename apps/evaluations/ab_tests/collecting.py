@@ -70,10 +70,7 @@ def _fold_pending(test: ABTest, pending: list[tuple[int, str, UUID]]) -> int:
     frame = Frame.of(test)
     rows = read_pending(test.id, pending)
     waiting = {(row.kind, row.ref_id) for row in rows if row.must_wait}
-    fold(
-        frame,
-        (found for row in rows if not row.must_wait and (found := frame.happening(row)) is not None),
-    )
+    fold(frame, (found for row in rows if not row.must_wait and (found := frame.happening(row)) is not None))
     done = [row[0] for row in pending if (row[1], row[2]) not in waiting]
     with connection.cursor() as cursor:
         cursor.execute("DELETE FROM evaluations_abpending WHERE id = ANY(%s)", [done])

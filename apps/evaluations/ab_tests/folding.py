@@ -141,8 +141,9 @@ def fold(frame: Frame, happenings: Iterable[Happening]) -> None:
     known = read_units(frame.test_id, list(by_unit))
     arms: Arms = {}
     for unit_key, own in by_unit.items():
-        unit = known.setdefault(unit_key, Unit.new(own[0], len(frame.measures)))
-        fold_unit(unit, own, arms)
+        if unit_key not in known:
+            known[unit_key] = Unit.new(own[0], len(frame.measures))
+        fold_unit(known[unit_key], own, arms)
     write_units(frame.test_id, known.values())
     write_arms(frame, arms)
 

@@ -62,7 +62,7 @@ class Row(NamedTuple):
     kind: str
     unit_key: str
     variant: str
-    phase: int
+    phase: int | None
     at: datetime | None
     status: str | None
     has_started: bool
@@ -84,7 +84,7 @@ class Row(NamedTuple):
 
 
 class Happening(NamedTuple):
-    """Something that a unit did or had said of it: `values` are pairs of measure's place and number.
+    """What a unit did, or what was said of it: `values` are pairs of a measure's place and a number.
 
     `sign` is -1 for what is taken back.
     """
@@ -124,12 +124,11 @@ class Frame:
             for name, number in self._numbers(row)
             if name in self.places and number is not None and math.isfinite(number) and abs(number) <= MAX_VALUE
         ]
-        is_exposure = row.is_exposure
-        if not values and not is_exposure:
+        if not values and not row.is_exposure:
             return None
-        phase = 1 if self.has_one_phase else row.phase
+        phase = 1 if self.has_one_phase else row.phase or 1
         sign = -1 if row.kind == Kind.SCORE_RETRACTED else 1
-        return Happening(row.unit_key, row.variant, phase, row.at if is_exposure else None, values, sign)
+        return Happening(row.unit_key, row.variant, phase, row.at if row.is_exposure else None, values, sign)
 
     def _numbers(self, row: Row) -> Iterator[tuple[str, float | None]]:
         if row.kind == Kind.EXECUTION:

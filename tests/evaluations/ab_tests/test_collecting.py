@@ -210,7 +210,7 @@ def test_it_goes_on_after_a_test_has_ended_and_was_deleted(test):
 
 
 def test_many_rows_come_in_portions(test):
-    rows = [execution_of(test, unit_id=f"unit {number % 900}") for number in range(4100)]
+    rows = [execution_of(test, unit_id=f"unit {number % 900}") for number in range(2100)]
     Execution.objects.bulk_create(rows)
     assert collect(test) == len(rows)
-    assert (arm(test)[:2], ABPending.objects.count()) == ((900, 4100), 0)
+    assert (arm(test)[:2], ABPending.objects.count()) == ((900, 2100), 0)

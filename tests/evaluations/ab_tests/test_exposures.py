@@ -144,7 +144,20 @@ def test_bad_exposures_are_named_and_nothing_is_stored(test, post, row, path):
     assert ABObservation.objects.count() == 0
 
 
-@pytest.mark.parametrize("body", [b'{"exposures": [{"unit_id": "a", "latency_ms": NaN}]}', b'{"exposures": {}}', b"{}"])
+@pytest.mark.parametrize(
+    "body",
+    [
+        b'{"exposures": [{"unit_id": "a", "latency_ms": NaN}]}',
+        b'{"exposures": [{"unit_id": "a", "latency_ms": 1e999}]}',
+        b'{"exposures": [{"unit_id": "a", "custom": {"revenue": 1' + b"0" * 400 + b"}}]}",
+        rb'{"exposures": [{"unit_id": "\ud800"}]}',
+        b'{"exposures": [' + b"[" * 2000 + b"]" * 2000 + b"]}",
+        b'{"exposures": {}}',
+        b'{"exposures": []}',
+        b"{}",
+    ],
+    ids=["NaN", "infinity", "a huge number", "half a character", "deep", "an object", "none", "nothing"],
+)
 def test_what_is_no_list_of_exposures_is_refused(test, editor, body):
     path = f"{AB_TESTS}/{test.id}/exposures"
     answer = editor.client.generic("POST", path, body, content_type="application/json")
