@@ -6,8 +6,19 @@ from itertools import pairwise
 from typing import Any
 
 from apps.analytics.queries.asking import Query
-from apps.analytics.queries.grouping import Groups, filled, group_json, grouped, merged, of_the_same
-from apps.analytics.queries.measuring import ADDITIVE, VALUES, Json, as_number, measures, money, relative, share, waits
+from apps.analytics.queries.grouping import Groups, filled, group_json, grouped, of_the_same
+from apps.analytics.queries.measuring import (
+    ADDITIVE,
+    VALUES,
+    Json,
+    as_number,
+    measures,
+    merged,
+    money,
+    relative,
+    share,
+    waits,
+)
 from apps.analytics.queries.naming import Names, names_of
 from apps.analytics.rollups.reading import Cell, Scope, read
 from apps.users.principal import Principal

@@ -11,8 +11,8 @@ from django.utils import timezone
 from apps.analytics.billing.forecasting import MOST_DAYS, forecast
 from apps.analytics.queries.answering import framed, times
 from apps.analytics.queries.asking import Query
-from apps.analytics.queries.grouping import NOTHING, group_json, grouped, merged
-from apps.analytics.queries.measuring import COUNTS, Json, money, relative, share
+from apps.analytics.queries.grouping import NOTHING, group_json, grouped
+from apps.analytics.queries.measuring import COUNTS, Json, merged, money, relative, share
 from apps.analytics.queries.naming import names_of
 from apps.analytics.queries.ranges import Interval, day_start, next_start
 from apps.analytics.rollups.reading import Scope, read

@@ -1,12 +1,12 @@
 """Cells by group: the first ones by a measure, and all others as one more."""
 
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
 from apps.analytics.queries.asking import Query
-from apps.analytics.queries.measuring import Json, Totals, measures, rank_of
+from apps.analytics.queries.measuring import Json, Totals, measures, merged, rank_of
 from apps.analytics.queries.naming import Names, group_of
 
 Key = tuple[Any, ...]
@@ -33,7 +33,7 @@ def grouped(cells: Iterable[Any], query: Query) -> Groups:
         by_key[cell.key].append(cell)
     if not query.group_by:
         by_key.setdefault((), [])
-    amounts = {key: rank_of(query.by, merged(found)) for key, found in by_key.items()}
+    amounts = {key: rank_of(query.by, found) for key, found in by_key.items()}
     keys = sorted(by_key, key=lambda key: (amounts[key], [str(part) for part in key]), reverse=True)
     shown = {key: {cell.bucket: cell for cell in by_key[key]} for key in keys[: query.limit]}
     others: dict[int, list[Any]] = defaultdict(list)
@@ -53,11 +53,6 @@ def of_the_same(cells: Iterable[Any], groups: Groups) -> Groups:
         else:
             others[cell.bucket].append(cell)
     return Groups(shown, {bucket: merged(found) for bucket, found in others.items()}, groups.count)
-
-
-def merged(cells: Sequence[Any]) -> Any:
-    """One cell stands for itself: its histograms are not added to others."""
-    return cells[0] if len(cells) == 1 else Totals.of(cells)
 
 
 def group_json(query: Query, key: Key, names: Names) -> list[Json]:

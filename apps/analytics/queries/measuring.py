@@ -1,6 +1,6 @@
 """What is answered of the executions that are counted together."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from decimal import Decimal
 from typing import Any
@@ -50,6 +50,11 @@ class Totals:
             found.latency.merge(cell.latency)
             found.first_token.merge(cell.first_token)
         return found
+
+
+def merged(cells: Sequence[Any]) -> Any:
+    """One cell stands for itself: its histograms are not added to others."""
+    return cells[0] if len(cells) == 1 else Totals.of(cells)
 
 
 def finished(cell: Any) -> int:
@@ -123,8 +128,11 @@ VALUES: dict[str, Callable[[Any], Any]] = {
 ADDITIVE = frozenset({"requests", "errors", "cost_usd", "saved_cost_usd", "tokens"})
 
 
-def rank_of(measure: str, cell: Any) -> Any:
-    """What groups are ordered by; what has no value comes last."""
+def rank_of(measure: str, cells: Sequence[Any]) -> Any:
+    """What a group of these cells is ordered by; what has no value comes last."""
+    if measure in ADDITIVE:  # which needs no histograms
+        return sum(map(VALUES[measure], cells))
+    cell = merged(cells)
     return _surely_failing(cell) if measure == "error_rate" else VALUES[measure](cell) or 0
 
 

@@ -9,8 +9,8 @@ from typing import Any
 
 from apps.analytics.queries.answering import framed, times
 from apps.analytics.queries.asking import Query
-from apps.analytics.queries.grouping import group_json, grouped, merged
-from apps.analytics.queries.measuring import CONFIDENCE, Json, finished, rate
+from apps.analytics.queries.grouping import group_json, grouped
+from apps.analytics.queries.measuring import CONFIDENCE, Json, finished, merged, rate
 from apps.analytics.queries.naming import names_of
 from apps.analytics.rollups.reading import Scope, read, read_scores
 from apps.users.principal import Principal

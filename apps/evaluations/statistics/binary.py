@@ -1,6 +1,7 @@
 """Proportions: of one sample, and of pairs of yes and no."""
 
 from dataclasses import dataclass
+from functools import lru_cache
 from math import asin, sqrt
 
 from apps.evaluations.statistics.intervals import UNKNOWN, Interval
@@ -143,6 +144,7 @@ def detectable_difference(discordance: float, n: int, alpha: float = 0.05, power
     return root_between(1e-9, 1.0, needed)
 
 
+@lru_cache(maxsize=64)
 def normal_quantile(share: float) -> float:
     from scipy.special import ndtri  # noqa: PLC0415 (half a second to import)
 
