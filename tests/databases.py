@@ -5,6 +5,7 @@ The run holds an advisory lock for as long as it lives; databases whose run hold
 
 import os
 import re
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -19,6 +20,7 @@ from psycopg import sql
 RUN, TEMPLATE, VALKEY = 0x7E57_0001, 0x7E57_0002, 0x7E57_0003
 VALKEY_FIRSTS = range(0, 64, 8)
 PREFIX = "test_everquant_"
+_AUTOVACUUM_S = 20.0
 # Filled by the migrations and never by tests.
 _KEPT = {"django_migrations", "django_content_type", "auth_permission"}
 
@@ -66,7 +68,23 @@ class Run:
     def _drop(self, run: int) -> None:
         for number, name in self._databases():
             if number == run:
-                self._server.execute(sql.SQL("DROP DATABASE IF EXISTS {} WITH (FORCE)").format(sql.Identifier(name)))
+                self._drop_one(name)
+
+    def _drop_one(self, name: str) -> None:
+        """An autovacuum that is at it just now may be ended by superusers alone, and is over in a moment."""
+        statement = sql.SQL("DROP DATABASE IF EXISTS {} WITH (FORCE)").format(sql.Identifier(name))
+        deadline = time.monotonic() + _AUTOVACUUM_S
+        while not self._could_drop(statement, is_last=time.monotonic() > deadline):
+            time.sleep(0.1)
+
+    def _could_drop(self, statement: sql.Composed, *, is_last: bool) -> bool:
+        try:
+            self._server.execute(statement)
+        except psycopg.errors.InsufficientPrivilege:
+            if is_last:
+                raise
+            return False
+        return True
 
 
 def make_database(worker: str) -> None:

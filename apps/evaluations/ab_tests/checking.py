@@ -30,7 +30,7 @@ def check_start(test: ABTest, prompt: Prompt, variants: Sequence[ABVariant]) -> 
     problems = {**_prompt_problems(prompt), **_definition_problems(test), **_variant_problems(variants)}
     control = next((variant for variant in variants if variant.is_control), None)
     if control is not None:
-        problems |= _control_problems(test, prompt, control)
+        problems |= _control_problems(test, prompt, control) | _variable_problems(variants, control)
     problems |= _model_problems(test, variants)
     if problems:
         raise Conflict(" ".join(["The test cannot start.", *dict.fromkeys(problems.values())]), details=problems)
@@ -117,6 +117,27 @@ def _control_problems(test: ABTest, prompt: Prompt, control: ABVariant) -> Detai
     if control.parameters:
         problems[f"{at}.parameters"] = "The control has the parameters of its version."
     return problems
+
+
+def _variable_problems(variants: Sequence[ABVariant], control: ABVariant) -> Details:
+    """What is good for the control must be good for all, or some units' requests would be refused."""
+    given, needed = _variables(control)
+    problems = {}
+    for variant in variants:
+        known, required = _variables(variant)
+        if unknown := sorted(given - known):
+            problems[f"variants.{variant.position}.version"] = f"It lacks variables of the control: {unknown}."
+        elif missing := sorted(required - needed):
+            problems[f"variants.{variant.position}.version"] = (
+                f"It needs variables that the control does not: {missing}."
+            )
+    return problems
+
+
+def _variables(variant: ABVariant) -> tuple[set[str], set[str]]:
+    """The names of all, and of those that every request has to give."""
+    variables = variant.version.variables
+    return {each["name"] for each in variables}, {each["name"] for each in variables if each["required"]}
 
 
 def _model_problems(test: ABTest, variants: Sequence[ABVariant]) -> Details:

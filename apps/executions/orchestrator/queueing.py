@@ -13,6 +13,7 @@ import threading
 import time
 from collections import Counter
 from datetime import timedelta
+from typing import Any
 from uuid import UUID
 
 from django.conf import settings
@@ -36,7 +37,9 @@ _MARGIN = timedelta(hours=1)
 
 _FIELDS = Execution._meta.concrete_fields
 _COLUMNS = [field.attname for field in _FIELDS]
-_CONVERTED = [place for place, field in enumerate(_FIELDS) if hasattr(field, "from_db_value")]
+_CONVERTERS: list[tuple[int, Any]] = [
+    (place, field.from_db_value) for place, field in enumerate(_FIELDS) if hasattr(field, "from_db_value")
+]
 _PAYLOAD = ("variables", "messages", "parameters", "tools", "response_schema", "cache_ttl_s")
 _TAKE = f"""
 WITH next AS (
@@ -121,8 +124,8 @@ def _take(organization_id: UUID) -> Execution | None:
     if row is None:
         return None
     values, said = list(row[: len(_COLUMNS)]), row[len(_COLUMNS) :]
-    for place in _CONVERTED:
-        values[place] = _FIELDS[place].from_db_value(values[place], None, connection)
+    for place, convert in _CONVERTERS:
+        values[place] = convert(values[place], None, connection)
     execution = Execution.from_db(DEFAULT_DB_ALIAS, _COLUMNS, values)
     execution.payload = ExecutionPayload(execution=execution, **dict(zip(_PAYLOAD, said, strict=True)))
     return execution

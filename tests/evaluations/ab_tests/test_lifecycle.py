@@ -171,6 +171,16 @@ def test_what_keeps_a_test_from_starting_is_named(editor, prompt, fields, paths)
     assert (stored.status, stored.started_at, ABPhase.objects.count()) == ("draft", None, 0)
 
 
+@pytest.mark.parametrize("content", ["Hello!", "Hello, {{name}} of {{town}}!"])
+def test_variants_take_what_the_control_is_given(content, editor, prompt):
+    test = make_draft(editor, prompt)
+    add_version(editor, prompt, content=content)
+    change(editor, test, variants=[CONTROL, {**CANDIDATE, "version": 3}])
+    assert set(act(editor, test, "start", status=409)["details"]) == {"variants.1.version"}
+    change(editor, test, variants=[CONTROL, CANDIDATE])
+    act(editor, test, "start")
+
+
 def test_weights_need_only_be_1_up_to_rounding(editor, prompt):
     tenths = [{**CANDIDATE, "name": f"v{number}", "weight": 0.1} for number in range(1, 10)]
     test = make_draft(editor, prompt, variants=[{**CONTROL, "weight": 0.1}, *tenths])
