@@ -3,6 +3,9 @@ from typing import Any
 from django.contrib import admin, messages
 from django.db.models import QuerySet
 from django.http import HttpRequest
+from django.urls import reverse
+from django.utils.html import format_html
+from django.utils.safestring import SafeString
 from unfold.admin import ModelAdmin, TabularInline
 from unfold.decorators import display
 
@@ -19,10 +22,14 @@ _STATUS_COLOURS = {
 
 @admin.register(Organization)
 class OrganizationAdmin(ModelAdmin):
-    list_display = ["name", "slug", "is_active", "created_at"]
+    list_display = ["name", "slug", "is_active", "created_at", "dashboard"]
     list_filter = ["is_active"]
     search_fields = ["name", "slug"]
     readonly_fields = ["id", "created_at", "updated_at"]
+
+    @admin.display
+    def dashboard(self, organization: Organization) -> SafeString:
+        return format_html('<a href="{}?organization={}">Dashboard</a>', reverse("admin:index"), organization.pk)
 
 
 @admin.register(WebhookEndpoint)
