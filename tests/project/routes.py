@@ -51,6 +51,8 @@ _NEW_BUDGET = {**_BUDGET, "scope": "organization", "period": "month"}
 
 _RETENTION = {"payload_days": 30, "execution_days": 400}
 
+_ALERT = {"name": "New", "metric": "latency_p95_ms", "threshold": 2000, "window_minutes": 60}
+
 _BATCH = {"prompt_id": "{prompt}", "rows": [{"variables": {"name": "Ada"}}]}
 
 _SCHEDULE = {"name": "Nightly", "cron": "0 2 * * *", "inputs": {"ticket": "It burns"}}
@@ -255,6 +257,17 @@ ROUTES = [
     Route("GET", "billing/usage", "billing:manage", 1),
     Route("GET", "billing/statements", "billing:manage", 1),
     Route("GET", "billing/statements/<month:month>", "billing:manage", 6),
+    Route("GET", "alerts", "analytics:read", 2),
+    Route("POST", "alerts", "organization:manage", 4, body=_ALERT),
+    Route("GET", "alerts/<uuid:pk>", "analytics:read", 1),
+    Route("PUT", "alerts/<uuid:pk>", "organization:manage", 6, body=_ALERT),
+    Route("PATCH", "alerts/<uuid:pk>", "organization:manage", 4, body={"name": "New"}),
+    Route("DELETE", "alerts/<uuid:pk>", "organization:manage", 6),
+    Route("GET", "alerts/<uuid:pk>/current", "analytics:read", 3),
+    Route("GET", "alerts/<uuid:pk>/events", "analytics:read", 3),
+    Route("POST", "alerts/<uuid:pk>/mute", "organization:manage", 4, body={"minutes": 60, "reason": "Known"}),
+    Route("POST", "alerts/<uuid:pk>/unmute", "organization:manage", 1),
+    Route("POST", "alerts/<uuid:pk>/test", "organization:manage", 7),
     Route("GET", "retention", "organization:manage", 1),
     Route("PUT", "retention", "organization:manage", 7, body=_RETENTION),
     Route("GET", "datasets", "datasets:read", 2),

@@ -185,7 +185,9 @@ def make_world() -> World:
     policy = post("/api/v1/promotion-policies", POLICY).json()["data"]["id"]
     rejection = post(f"/api/v1/promotion-policies/{policy}/approvals", {"version": 1, "decision": "reject"})
     ab_test = post("/api/v1/ab-tests", filled(AB_TEST, {"prompt": prompt_id}))
+    alert = post("/api/v1/alerts", {"name": "A", "metric": "error_rate", "threshold": 0.1, "window_minutes": 60})
     ids = {
+        "alerts": alert.json()["data"]["id"],
         "ab-tests": ab_test.json()["data"]["id"],
         "promotion-policies": policy,
         "rejection": rejection.json()["data"]["id"],
