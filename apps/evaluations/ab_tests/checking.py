@@ -141,10 +141,15 @@ def _variables(variant: ABVariant) -> tuple[set[str], set[str]]:
 
 
 def _model_problems(test: ABTest, variants: Sequence[ABVariant]) -> Details:
-    problems = {}
+    return {f"variants.{variant.position}.model_id": why for variant, why in without_model(test, variants)}
+
+
+def without_model(test: ABTest, variants: Sequence[ABVariant]) -> list[tuple[ABVariant, str]]:
+    """Those whose model cannot be called now, and why."""
+    found = []
     for variant in variants:
         try:
             candidates_for(test.organization_id, variant.model_id or variant.version.model_id)
         except BadRequest as error:
-            problems[f"variants.{variant.position}.model_id"] = error.details["model_id"]
-    return problems
+            found.append((variant, error.details["model_id"]))
+    return found

@@ -12,7 +12,9 @@ from django.core.mail import send_mail
 from django.db import transaction
 from procrastinate.contrib.django import app
 
+from apps.evaluations.ab_tests.checking import without_model
 from apps.evaluations.ab_tests.services import locked_test, pause
+from apps.evaluations.ab_tests.variants import variants_of
 from apps.evaluations.models import ABIncident
 from apps.organizations.models import Organization
 from apps.organizations.webhooks import emit
@@ -55,10 +57,40 @@ def guard(test: ABTest, results: Json) -> ABIncident | None:
         if broken is None:
             return None
         incident = _incident(locked, *broken)
-        pause(test=locked, reason=incident.message, by=None, incident=incident)
-        _tell(locked, incident)
-    logger.warning("ab_test_paused", ab_test_id=str(test.id), reason=incident.message)
+        _pause(locked, incident)
     return incident
+
+
+def guard_models(test: ABTest) -> ABIncident | None:
+    """Pause the test if a candidate's model cannot be called any more; the incident, if it did.
+
+    Its requests are refused before anything is recorded of them, so that no guardrail sees it. Where the control's
+    model cannot be called either, a pause would help nobody.
+    """
+    failing = without_model(test, variants_of(test))
+    if not failing or any(variant.is_control for variant, _ in failing):
+        return None
+    with transaction.atomic():
+        locked = locked_test(test)
+        if locked.status != ABTestStatus.RUNNING:
+            return None
+        told = " ".join(f"{variant.name}: its model cannot be called. {why}" for variant, why in failing)
+        incident = ABIncident.objects.create(
+            organization_id=test.organization_id,
+            test=test,
+            kind=_KIND.GUARDRAIL,
+            variant=failing[0][0].name,
+            message=told[:REASON_LENGTH],
+            details={"guardrail": "model"},
+        )
+        _pause(locked, incident)
+    return incident
+
+
+def _pause(locked: ABTest, incident: ABIncident) -> None:
+    pause(test=locked, reason=incident.message, by=None, incident=incident)
+    _tell(locked, incident)
+    logger.warning("ab_test_paused", ab_test_id=str(locked.id), reason=incident.message)
 
 
 def _first_broken(results: Json, known: set[tuple[Any, ...]]) -> tuple[Json, Json] | None:
@@ -72,7 +104,7 @@ def _first_broken(results: Json, known: set[tuple[Any, ...]]) -> tuple[Json, Jso
 
 def _incident(test: ABTest, state: Json, arm: Json) -> ABIncident:
     value, control_value = (_plain(arm[name]) for name in ("value", "control_value"))
-    margin = f"{state['margin']:.0%} of it" if state["is_relative"] else _plain(state["margin"])
+    margin = f"{100 * state['margin']:.4g}% of it" if state["is_relative"] else _plain(state["margin"])
     message = (
         f"{arm['variant']}: {state['name']} is {value}, {control_value} of the control; it may be worse by {margin}."
     )
