@@ -3,6 +3,7 @@
 import contextlib
 import hashlib
 import secrets
+import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
@@ -136,6 +137,35 @@ def _send_invalidations() -> None:
             _unsent.pop(name, None)
 
 
+class _Sender:
+    """Tells Redis of what it has missed, once it is back: this process may not read for long, and others go on
+    believing what they have."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._is_running = False
+
+    def start(self) -> None:
+        with self._lock:
+            if not self._is_running:
+                self._is_running = True
+                threading.Thread(target=self._run, name="invalidations", daemon=True).start()
+
+    def _run(self) -> None:
+        while not self._is_done():
+            time.sleep(AWAY_S)
+            with contextlib.suppress(RedisAway):
+                _send_invalidations()
+
+    def _is_done(self) -> bool:
+        with self._lock:
+            self._is_running = bool(_unsent)
+        return not self._is_running
+
+
+_sender = _Sender()
+
+
 class EpochCache:
     """A read-through cache whose entries die with their epoch.
 
@@ -175,11 +205,13 @@ class EpochCache:
         transaction.on_commit(lambda: self.invalidate_now(epoch_keys))
 
     def invalidate_now(self, epoch_keys: Iterable[str]) -> None:
-        """As `invalidate`, at once. While Redis is away this process keeps it and sends it before its next read;
-        other processes believe an old entry for `ttl_s` at most."""
+        """As `invalidate`, at once. While Redis is away this process keeps it, and sends it before its next read or
+        within two seconds of Redis' return; if it dies before, others believe an old entry for `ttl_s` at most."""
         _unsent.update({self._epoch_name(key): secrets.token_hex(_EPOCH_LENGTH // 2) for key in epoch_keys})
-        with contextlib.suppress(RedisAway):
+        try:
             _send_invalidations()
+        except RedisAway:
+            _sender.start()
 
     def names(self, epoch_key: str, key: str) -> tuple[str, str]:
         """What `read` reads, for `prefetch`."""

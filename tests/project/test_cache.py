@@ -1,5 +1,7 @@
 """The epoch rule: a value read before a change is never believed after it."""
 
+import time
+
 import pytest
 from django.core.cache import caches
 from django.db import transaction
@@ -62,6 +64,16 @@ def test_an_invalidation_that_redis_missed_is_sent_before_the_next_read(cache, r
     cache.invalidate_now(["org"])
     with redis_away.back():
         assert cache.read("org", "k")[0] is None
+
+
+def test_an_invalidation_that_redis_missed_is_sent_by_itself_when_it_is_back(cache, redis_away):
+    cache.invalidate_now(["org"])
+    name = cache.names("org", "k")[0]
+    with redis_away.back():
+        deadline = time.monotonic() + 10
+        while with_redis(lambda redis: redis.get(name)) is None:
+            assert time.monotonic() < deadline
+            time.sleep(0.02)
 
 
 def test_a_dead_redis_is_not_waited_for_again_within_a_second(redis_away):
