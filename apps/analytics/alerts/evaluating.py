@@ -105,8 +105,8 @@ def event_of(alert: Alert, found: Measurement, reason: AlertEvent.Reason, now: d
         threshold=alert.threshold,
         value=found.reading.value,
         count=found.reading.count,
-        baseline_value=found.baseline and found.baseline.value,
-        baseline_count=found.baseline and found.baseline.count,
+        baseline_value=found.baseline.value if found.baseline else None,
+        baseline_count=found.baseline.count if found.baseline else None,
         fired_at=now,
     )
 

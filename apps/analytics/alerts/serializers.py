@@ -36,36 +36,26 @@ MOST_VALUES = 20
 LONGEST_MUTE = timedelta(days=366)
 
 
-class IdTextField(StrictUUIDField):
-    """An id as it is stored in JSON."""
-
-    def to_internal_value(self, data: Any) -> str:
-        return str(super().to_internal_value(data))
-
-    def to_representation(self, value: Any) -> str:
-        return str(value)
-
-
 def _any_of(child: Any) -> Any:
     return serializers.ListField(child=child, required=False, min_length=1, max_length=MOST_VALUES)
 
 
 class AlertFiltersSerializer(StrictSerializer):
-    """Of each that is given an execution must have one of the values."""
+    """Of each that is given an execution must have one of the values. Ids are stored as text."""
 
-    prompt = _any_of(IdTextField())
-    model = _any_of(IdTextField())
-    provider = _any_of(IdTextField())
+    prompt = _any_of(StrictUUIDField())
+    model = _any_of(StrictUUIDField())
+    provider = _any_of(StrictUUIDField())
     source = _any_of(serializers.ChoiceField(choices=Source.choices))
     tag = _any_of(StrictCharField(max_length=TAG_LENGTH))
-    user = _any_of(IdTextField())
-    api_key = _any_of(IdTextField())
-    ab_test = _any_of(IdTextField())
-    workflow = _any_of(IdTextField())
+    user = _any_of(StrictUUIDField())
+    api_key = _any_of(StrictUUIDField())
+    ab_test = _any_of(StrictUUIDField())
+    workflow = _any_of(StrictUUIDField())
 
     def to_internal_value(self, data: Any) -> dict[str, list[str]]:
         found = super().to_internal_value(data)
-        return {name: list(dict.fromkeys(values)) for name, values in found.items()}
+        return {name: list(dict.fromkeys(str(value) for value in values)) for name, values in found.items()}
 
     def to_representation(self, instance: Any) -> Any:
         return instance

@@ -62,7 +62,7 @@ def tell(alert: Alert, event: AlertEvent, now: datetime) -> None:
     letter = app.configure_task(SEND_TASK)
     told = mail_of(alert, event.message, "resolved" if has_ended else "fired")
     for email in recipients(alert):
-        letter.defer(email=email, told=told)
+        letter.defer(email=email, told={**told})
     column = "resolved_told_at" if has_ended else "fired_told_at"
     setattr(event, column, now)
     event.save_fields(column)
