@@ -13,7 +13,7 @@ from django.utils import timezone
 from apps.analytics.billing.naming import remember_names
 from apps.analytics.models import LedgerDay, LedgerMark, LedgerState, RetentionPolicy
 from apps.executions.keys import id_bound, time_of
-from apps.executions.models import Execution, Status
+from apps.executions.models import Execution
 from apps.organizations.models import Organization
 
 ONE_DAY = timedelta(days=1)
@@ -57,6 +57,10 @@ written AS (
 SELECT (SELECT count(*) FROM (SELECT * FROM executed EXCEPT ALL SELECT * FROM written) AS missing)
     + (SELECT count(*) FROM (SELECT * FROM written EXCEPT ALL SELECT * FROM executed) AS surplus)
 """  # noqa: S608 (as above)
+_UNFINISHED = """
+SELECT EXISTS (SELECT FROM executions_execution e WHERE e.status = 'queued' AND {which})
+    OR EXISTS (SELECT FROM executions_execution e WHERE e.status = 'running' AND {which})
+""".format(which="e.organization_id = %(organization)s AND e.id >= %(low)s AND e.id < %(high)s")  # noqa: S608 (as above)
 
 
 def midnight(day: date) -> datetime:
@@ -75,34 +79,31 @@ def last_closable_day(now: datetime | None = None) -> date:
 
 
 def close_days(organization: Organization, *, now: datetime | None = None) -> list[date]:
-    """Write what can be written by now and what was marked; gives the days that were written."""
+    """Write what can be written by now; gives the days that were written."""
     until = last_closable_day(now)
     _open(organization)
-    written = list(iter(lambda: _close_next(organization.id, until), None))
-    return [*written, *rewrite_marked(organization.id)]
+    return list(iter(lambda: _close_next(organization.id, until), None))
 
 
-def rewrite_marked(organization_id: UUID) -> list[date]:
-    """Write closed days anew of which a cost has changed; gives them."""
+def marked_days(organization_id: UUID) -> list[date]:
+    """Closed days of which a cost has changed."""
     state = LedgerState.objects.filter(organization_id=organization_id).first()
     if state is None:
         return []
     marks = LedgerMark.objects.filter(organization_id=organization_id, day__lt=state.closed_until)
-    days = sorted(set(marks.values_list("day", flat=True)))
-    return [day for day in days if rewrite_day(organization_id, day)]
+    return sorted(set(marks.values_list("day", flat=True)))
 
 
 @transaction.atomic
-def rewrite_day(organization_id: UUID, day: date) -> bool:
-    """Whether it was written: of a day whose executions are purged, the ledger alone knows."""
+def rewrite_day(organization_id: UUID, day: date) -> None:
+    """From its executions; not of a day whose executions are purged: the ledger alone knows of it."""
     LedgerState.objects.select_for_update().get(organization_id=organization_id)
     LedgerMark.objects.filter(organization_id=organization_id, day=day).delete()
     policy = RetentionPolicy.objects.filter(organization_id=organization_id).first()
     if policy is not None and policy.is_purged(day):
-        return False
+        return
     LedgerDay.objects.filter(organization_id=organization_id, day=day).delete()
     _write(organization_id, day)
-    return True
 
 
 def is_verified(organization_id: UUID, day: date) -> bool:
@@ -113,12 +114,14 @@ def is_verified(organization_id: UUID, day: date) -> bool:
         return int(cursor.fetchone()[0]) == 0
 
 
-def has_unfinished(low: UUID, high: UUID, organization_id: UUID | None = None) -> bool:
-    """Whether an execution with a key from `low` until before `high` has not ended; by the indexes of such."""
-    rows = Execution.objects.filter(id__gte=low, id__lt=high)
-    if organization_id is not None:
-        rows = rows.for_organization(organization_id)
-    return any(rows.filter(status=status).exists() for status in (Status.QUEUED, Status.RUNNING))
+def has_unfinished(organization_id: UUID, low: UUID, high: UUID) -> bool:
+    """Whether an execution with a key from `low` until before `high` has not ended; by the indexes of such.
+
+    One statement: between two, a running one could go back to the queue and be seen by neither.
+    """
+    with connection.cursor() as cursor:
+        cursor.execute(_UNFINISHED, {"organization": organization_id, "low": low, "high": high})
+        return bool(cursor.fetchone()[0])
 
 
 def first_execution(organization_id: UUID, since: date) -> Execution | None:
@@ -149,7 +152,7 @@ def _close_next(organization_id: UUID, until: date) -> date | None:
     state = LedgerState.objects.select_for_update().get(organization_id=organization_id)
     first = first_execution(organization_id, state.closed_until) if state.closed_until < until else None
     day = day_of(first.id) if first else until
-    if day >= until or has_unfinished(*bounds(day, day + ONE_DAY), organization_id):
+    if day >= until or has_unfinished(organization_id, *bounds(day, day + ONE_DAY)):
         _advance(state, min(day, until))
         return None
     LedgerMark.objects.filter(organization_id=organization_id, day=day).delete()

@@ -5,9 +5,10 @@ before and says how much more it is. Amounts are exact; `total_rounded_usd` alon
 """
 
 import hashlib
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from datetime import date, timedelta
 from decimal import ROUND_HALF_EVEN, Decimal
+from itertools import groupby
 from typing import Any
 from uuid import UUID
 
@@ -17,7 +18,7 @@ from django.db import DatabaseError, transaction
 from django.db.models import Exists, OuterRef
 from django.utils import timezone
 
-from apps.analytics.billing.ledger import close_days, last_closable_day
+from apps.analytics.billing.ledger import close_days, last_closable_day, marked_days, rewrite_day
 from apps.analytics.billing.naming import names_of
 from apps.analytics.billing.usage import Row, by_name, read
 from apps.analytics.models import LedgerMark, LedgerState, Statement
@@ -61,9 +62,19 @@ def sha256_of(content: Json) -> str:
 
 def close_ledger(organization: Organization) -> int:
     """Write the days that can be written, and the statements of the months that are whole; how many statements."""
-    written = close_days(organization)
-    months = {day.replace(day=1) for day in written} | set(_missing_months(organization))
-    return sum(close_month(organization=organization, month=month) is not None for month in sorted(months))
+    close_days(organization)
+    by_month = groupby(marked_days(organization.id), key=lambda day: day.replace(day=1))
+    revised = [revise_days(organization, list(days)) for _, days in by_month]
+    closed = [close_month(organization=organization, month=month) for month in _missing_months(organization)]
+    return sum(made is not None for made in (*revised, *closed))
+
+
+@transaction.atomic
+def revise_days(organization: Organization, days: Sequence[date]) -> Statement | None:
+    """Write days of one month anew, with the revision that follows from it: neither is ever without the other."""
+    for day in days:
+        rewrite_day(organization.id, day)
+    return close_month(organization=organization, month=days[0].replace(day=1))
 
 
 def close_all() -> int:

@@ -13,13 +13,16 @@ MOST_DAYS = 3650
 # What is queued may wait for a week, and has to have ended before its day can go.
 LEAST_EXECUTION_DAYS = 8
 REASON_LENGTH = 500
+# Moved by purges alone.
+PURGED_BEFORE = ("payloads_purged_before", "payloads_gone_before", "purged_before")
 
 
 class RetentionPolicy(TenantModel):
     """Days (UTC) that payloads and executions are kept whole after the day on which they were made; null is for ever.
 
     Executions made before `purged_before`, and payloads and attempts of those made before `payloads_purged_before`,
-    are deleted, or are being deleted: nothing can be computed from them anew.
+    are deleted, or are being deleted: nothing can be computed from them anew. Of those made before
+    `payloads_gone_before` no payload is left, so that no purge looks there again.
     """
 
     organization = models.OneToOneField(Organization, on_delete=models.CASCADE, related_name="+")
@@ -33,6 +36,7 @@ class RetentionPolicy(TenantModel):
     legal_hold_reason = models.CharField(max_length=REASON_LENGTH, blank=True)
     payloads_purged_before = models.DateField(null=True, editable=False)
     purged_before = models.DateField(null=True, editable=False)
+    payloads_gone_before = models.DateField(null=True, editable=False)
 
     class Meta:
         verbose_name_plural = "retention policies"
@@ -62,4 +66,4 @@ class RetentionPolicy(TenantModel):
         return self.purged_before is not None and day < self.purged_before
 
 
-auditlog.register(RetentionPolicy, exclude_fields=["updated_at", "payloads_purged_before", "purged_before"])
+auditlog.register(RetentionPolicy, exclude_fields=["updated_at", *PURGED_BEFORE])

@@ -3,6 +3,7 @@
 import re
 from collections.abc import Collection
 from dataclasses import dataclass
+from typing import Any
 from uuid import UUID
 
 from django.db import connection
@@ -18,10 +19,10 @@ FROM pg_inherits i JOIN pg_class c ON c.oid = i.inhrelid WHERE i.inhparent = %s:
 # One step of the index for each organization, however many rows it has.
 _OWNERS = """
 WITH RECURSIVE owners AS (
-    (SELECT organization_id FROM executions_execution WHERE id >= %(low)s AND id < %(high)s
+    (SELECT organization_id FROM {table} WHERE id >= %(low)s AND id < %(high)s
      ORDER BY organization_id LIMIT 1)
     UNION ALL
-    SELECT (SELECT e.organization_id FROM executions_execution e
+    SELECT (SELECT e.organization_id FROM {table} e
             WHERE e.organization_id > owners.organization_id AND e.id >= %(low)s AND e.id < %(high)s
             ORDER BY e.organization_id LIMIT 1)
     FROM owners WHERE owners.organization_id IS NOT NULL
@@ -45,10 +46,11 @@ class Partition:
     high: UUID
     is_default: bool = False
 
-    def owners(self) -> list[UUID]:
-        """The organizations that have executions in this range."""
+    def owners(self, table: str = EXECUTIONS) -> list[UUID]:
+        """The organizations that have executions in this range, of the table or of one partition alone."""
+        statement: Any = _OWNERS.format(table=table)
         with connection.cursor() as cursor:
-            cursor.execute(_OWNERS, {"low": self.low, "high": self.high})
+            cursor.execute(statement, {"low": self.low, "high": self.high})
             return [row[0] for row in cursor.fetchall()]
 
 
@@ -71,25 +73,29 @@ def overlap(partition: Partition, table: str) -> bool:
 
 
 def drop(partition: Partition, owners: Collection[UUID]) -> None:
-    """Detach and drop it, in the caller's transaction.
+    """Detach and drop it, in the caller's transaction. All looks are short: meanwhile nobody reads or writes the table.
 
-    Raises InUse when an execution in it has not ended or is of nobody among the owners, or when there is anything
-    and it has no owners, OperationalError when the
-    table is in use for longer than the transaction's lock_timeout.
+    Raises InUse when an execution of its time has not ended or is of nobody among the owners, or when it has rows
+    without owners, OperationalError when the table is in use for longer than the transaction's lock_timeout.
     """
     with connection.cursor() as cursor:
         cursor.execute(f"ALTER TABLE {partition.table} DETACH PARTITION {partition.name}")
-        if partition.table == EXECUTIONS:
-            cursor.execute(
-                f"SELECT EXISTS (SELECT FROM {partition.name} WHERE status = 'queued'),"  # noqa: S608 (a name of PostgreSQL's own catalog)
-                f" EXISTS (SELECT FROM {partition.name} WHERE status = 'running'),"
-                f" EXISTS (SELECT FROM {partition.name} WHERE organization_id <> ALL(%s))",
-                [list(owners)],
-            )
-            if any(cursor.fetchone()):
-                raise InUse(partition.name)
-        if not owners:
-            cursor.execute(f"SELECT EXISTS (SELECT FROM {partition.name})")  # noqa: S608 (as above)
-            if cursor.fetchone()[0]:
-                raise InUse(partition.name)
+        if partition.table == EXECUTIONS and _has_unfinished(partition.name):
+            raise InUse(f"{partition.name} has executions that have not ended")
+        of = partition.name if partition.table == EXECUTIONS else EXECUTIONS
+        if not set(partition.owners(of)) <= set(owners):
+            raise InUse(f"{partition.name} has rows of others meanwhile")
+        if not owners and _exists(f"SELECT FROM {partition.name}"):
+            raise InUse(f"{partition.name} has rows of nobody")
         cursor.execute(f"DROP TABLE {partition.name}")
+
+
+def _has_unfinished(name: str) -> bool:
+    return any(_exists(f"SELECT FROM {name} WHERE status = '{status}'") for status in ("queued", "running"))
+
+
+def _exists(query: str) -> bool:
+    statement: Any = f"SELECT EXISTS ({query})"
+    with connection.cursor() as cursor:
+        cursor.execute(statement)
+        return bool(cursor.fetchone()[0])

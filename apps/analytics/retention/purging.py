@@ -9,13 +9,14 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from datetime import date, datetime
+from itertools import product
 from uuid import UUID
 
 import structlog
-from django.db import OperationalError, connection, transaction
+from django.db import DatabaseError, OperationalError, connection, transaction
 
-from apps.analytics.billing.ledger import ONE_DAY, bounds, day_of, first_execution, is_verified, rewrite_day
-from apps.analytics.billing.statements import close_ledger
+from apps.analytics.billing.ledger import ONE_DAY, bounds, day_of, first_execution, is_verified
+from apps.analytics.billing.statements import close_ledger, revise_days
 from apps.analytics.models import LedgerMark, LedgerState, RetentionPolicy
 from apps.analytics.retention.partitions import (
     ATTEMPTS,
@@ -38,7 +39,9 @@ logger = structlog.get_logger(__name__)
 BATCH = 1000
 PAUSE_S = 0.05
 LOCK_TIMEOUT_MS = 2000
-_TRIES = 5
+# Whoever waits for a whole table has all others wait behind.
+DROP_TIMEOUT_MS = 250
+_TRIES = 6
 
 
 class Stopped(Exception):
@@ -63,28 +66,37 @@ class Purge:
     batch: int = BATCH
     pause_s: float = PAUSE_S
     lock_timeout_ms: int = LOCK_TIMEOUT_MS
+    drop_timeout_ms: int = DROP_TIMEOUT_MS
     should_stop: Callable[[], bool] = lambda: False
     left: list[str] = field(default_factory=list)
     _dues: dict[UUID, Due] = field(default_factory=dict)
 
     def run(self) -> Iterator[Step]:
         """Each step once it is done. What is stopped ends the run, or the organization's part of it."""
-        found = policies(self.organization)
-        for policy in found:
-            close_ledger(policy.organization)
+        found = [policy for policy in policies(self.organization) if self._is_closed(policy.organization)]
         self._dues = {policy.organization_id: self._due(policy) for policy in found}
         for table in (PAYLOADS, ATTEMPTS, EXECUTIONS):
             yield from self._drop_partitions(table)
-        for policy in found:
+        for policy, part in product(found, (self._purge_payloads, self._purge_executions)):
             try:
-                yield from self._purge_payloads(policy)
-                yield from self._purge_executions(policy)
-            except (Stopped, OperationalError) as reason:
+                yield from part(policy)
+            except (Stopped, DatabaseError) as reason:
                 self._leave(policy.organization.slug, reason)
 
+    def _is_closed(self, organization: Organization) -> bool:
+        """Whether its ledger is written as far as it can be; where the database refuses, others need not wait."""
+        try:
+            close_ledger(organization)
+        except DatabaseError as reason:
+            self._leave(organization.slug, reason)
+            return False
+        return True
+
     def _leave(self, what: str, reason: Exception) -> None:
-        logger.warning("purge_left", what=what, reason=str(reason))
-        self.left.append(f"{what}: {reason}")
+        why = f"{what}: {reason}"
+        if why not in self.left:
+            logger.warning("purge_left", what=what, reason=str(reason))
+            self.left.append(why)
 
     def _due(self, policy: RetentionPolicy) -> Due:
         return due_of(policy, closed_until=closed_until(policy.organization_id), now=self.now)
@@ -106,14 +118,16 @@ class Purge:
     def _drop(self, partition: Partition, owners: list[UUID]) -> None:
         """Raises InUse, Stopped, or OperationalError when the table was in use each time."""
         end = time_of(partition.high).date()
-        if partition.table == EXECUTIONS:
-            for owner in owners:
+        for owner in owners:
+            if partition.table == EXECUTIONS:
                 self._give_up_days(owner, time_of(partition.low).date(), end)
                 self._delete_scores(owner, partition.low, partition.high)
+            else:
+                _check_counted(owner, partition.low, partition.high)
         for attempt in range(1, _TRIES + 1):
             try:
                 with transaction.atomic():
-                    self._prepare()
+                    self._prepare(self.drop_timeout_ms)
                     for owner in sorted(owners):
                         self._still_due(owner, partition.table, end)
                         _move_mark(owner, partition.table, end)
@@ -121,7 +135,7 @@ class Purge:
             except OperationalError:
                 if attempt == _TRIES:
                     raise
-                time.sleep(self.pause_s * attempt)
+                time.sleep(self.pause_s * 2**attempt)
             else:
                 return
 
@@ -133,15 +147,15 @@ class Purge:
 
     def _give_up(self, organization_id: UUID, day: date) -> None:
         """From now on the ledger alone knows of the executions of this day; raises Stopped when it does not yet."""
-        low, high = bounds(day, day + ONE_DAY)
-        if has_pending(organization_id, low, high):
-            raise Stopped(f"{day} is not added up yet")
+        if RetentionPolicy.objects.get(organization_id=organization_id).is_purged(day):
+            return
+        _check_counted(organization_id, *bounds(day, day + ONE_DAY))
         if not is_verified(organization_id, day):
             logger.error("ledger_differed", organization_id=str(organization_id), day=str(day))
-            rewrite_day(organization_id, day)
-            close_ledger(Organization.objects.get(id=organization_id))
+            revise_days(Organization.objects.get(id=organization_id), [day])
         with transaction.atomic():
-            self._still_due(organization_id, EXECUTIONS, day + ONE_DAY)
+            self._prepare(self.lock_timeout_ms)
+            self._still_due(organization_id, EXECUTIONS, day + ONE_DAY, is_giving_up=True)
             LedgerState.objects.select_for_update().get(organization_id=organization_id)
             if LedgerMark.objects.filter(organization_id=organization_id, day=day).exists():
                 raise Stopped(f"{day} has just changed")
@@ -151,14 +165,14 @@ class Purge:
 
     def _purge_payloads(self, policy: RetentionPolicy) -> Iterator[Step]:
         end = self._dues[policy.organization_id].payloads_before
-        policy.refresh_from_db(fields=["payloads_purged_before"])
-        begun = policy.payloads_purged_before
-        start = begun - ONE_DAY if begun else date(1970, 1, 1)
+        start = policy.payloads_gone_before or date(1970, 1, 1)
         while end and (first := first_execution(policy.organization_id, start)) and (day := day_of(first.id)) < end:
-            rows = self._delete_day(policy, day, PAYLOADS)
             start = day + ONE_DAY
-            if rows:
-                yield Step(policy.organization.slug, f"payloads of {day}", rows)
+            if _has_payloads(*bounds(day, start)):
+                _check_counted(policy.organization_id, *bounds(day, start))
+                if rows := self._delete_day(policy, day, PAYLOADS):
+                    yield Step(policy.organization.slug, f"payloads of {day}", rows)
+            RetentionPolicy.objects.filter(id=policy.id).update(payloads_gone_before=start)
 
     def _purge_executions(self, policy: RetentionPolicy) -> Iterator[Step]:
         end = self._dues[policy.organization_id].executions_before
@@ -176,7 +190,7 @@ class Purge:
         while True:
             self._pause()
             with transaction.atomic():
-                self._prepare()
+                self._prepare(self.lock_timeout_ms)
                 self._still_due(policy.organization_id, table, day + ONE_DAY)
                 _move_mark(policy.organization_id, table, day + ONE_DAY)
                 ids = _ended(policy.organization_id, last, high, self.batch)
@@ -191,29 +205,38 @@ class Purge:
         while True:
             self._pause()
             with transaction.atomic():
-                self._prepare()
-                self._still_due(organization_id, EXECUTIONS, None)
+                self._prepare(self.lock_timeout_ms)
+                self._still_due(organization_id, EXECUTIONS, time_of(high).date())
                 ids = list(rows.order_by("execution_id", "id").values_list("id", flat=True)[: self.batch])
                 Score.objects.filter(id__in=ids)._raw_delete(Score.objects.db)
             if len(ids) < self.batch:
                 return
 
-    def _prepare(self) -> None:
+    def _prepare(self, lock_timeout_ms: int) -> None:
         """For the transaction: no long wait for a lock, and rollups keep what is deleted."""
         with connection.cursor() as cursor:
-            cursor.execute(f"SET LOCAL lock_timeout = {self.lock_timeout_ms:d}; SET LOCAL everquant.rollups = 'off'")
+            cursor.execute(f"SET LOCAL lock_timeout = {lock_timeout_ms:d}; SET LOCAL everquant.rollups = 'off'")
 
     def _pause(self) -> None:
         if self.should_stop():
             raise Stopped("the process ends")
         time.sleep(self.pause_s)
 
-    def _still_due(self, organization_id: UUID, table: str, end: date | None) -> None:
-        """Locks the policy until the transaction ends; raises Stopped when days before `end` are due no more."""
-        policy = RetentionPolicy.objects.select_for_update().filter(organization_id=organization_id).first()
+    def _still_due(self, organization_id: UUID, table: str, end: date, *, is_giving_up: bool = False) -> None:
+        """Locks the policy until the transaction ends; raises Stopped when days before `end` are due no more.
+
+        Who gives up days waits for all that change costs of the organization, and they for it; a batch does not.
+        """
+        rows = RetentionPolicy.objects.select_for_update(no_key=not is_giving_up)
+        policy = rows.filter(organization_id=organization_id).first()
         due = self._due(policy).of(table) if policy else None
-        if due is None or (end is not None and due < end):
+        if due is None or due < end:
             raise Stopped("the policy has changed")
+
+
+def _check_counted(organization_id: UUID, low: UUID, high: UUID) -> None:
+    if has_pending(organization_id, low, high):
+        raise Stopped(f"{time_of(low).date()} is not added up yet")
 
 
 def _move_mark(organization_id: UUID, table: str, day: date) -> None:
@@ -225,6 +248,12 @@ def _move_mark(organization_id: UUID, table: str, day: date) -> None:
         setattr(policy, name, day)
     if moved:
         policy.save(update_fields=moved)
+
+
+def _has_payloads(low: UUID, high: UUID) -> bool:
+    """Whether anybody has any in this range, or attempts."""
+    within = {"execution_id__gte": low, "execution_id__lt": high}
+    return any(model.objects.filter(**within).exists() for model in (ExecutionPayload, ExecutionAttempt))
 
 
 def _ended(organization_id: UUID, last: UUID, high: UUID, limit: int) -> list[UUID]:
