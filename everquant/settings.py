@@ -464,18 +464,22 @@ UNFOLD = {
         {"rel": "icon", "type": "image/svg+xml", "href": lambda _request: static("favicon.svg")},
     ],
     "SHOW_HISTORY": True,
+    "DASHBOARD_CALLBACK": "apps.analytics.dashboard.views.add_dashboard",
     "SHOW_VIEW_ON_SITE": False,
     "SIDEBAR": {
         "show_search": True,
         "navigation": [
-            {
-                "title": title,
-                "items": [
-                    {"title": name, "icon": icon, "link": reverse_lazy(f"admin:{model}_changelist")}
-                    for name, icon, model in items
-                ],
-            }
-            for title, items in ADMIN_PAGES.items()
+            {"items": [{"title": "Dashboard", "icon": "monitoring", "link": reverse_lazy("admin:index")}]},
+            *(
+                {
+                    "title": title,
+                    "items": [
+                        {"title": name, "icon": icon, "link": reverse_lazy(f"admin:{model}_changelist")}
+                        for name, icon, model in items
+                    ],
+                }
+                for title, items in ADMIN_PAGES.items()
+            ),
         ],
     },
 }

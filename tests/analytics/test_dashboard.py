@@ -9,7 +9,6 @@ from xml.etree import ElementTree as ET
 
 import pytest
 from django.contrib.auth.models import Permission
-from django.db import connection
 from django.test import Client
 from django.utils import timezone
 from hypothesis import given
@@ -18,14 +17,14 @@ from procrastinate.contrib.django import app
 
 from apps.analytics.dashboard import charts, writing
 from apps.analytics.dashboard.periods import PERIODS, interval_title
-from apps.analytics.models import Alert, AlertEvent
 from apps.evaluations.models import ABArm
 from apps.executions.budgets.services import start_spend
-from apps.executions.models import Budget, Execution, Status
+from apps.executions.models import Execution, Status
 from apps.models.models import LLMModel
 from apps.prompts.models import ABTest, Prompt
 from apps.users.models import Membership, User
 from tests.analytics.making import make_executions, make_world
+from tests.analytics.present import add_worker, make_ab_test, make_alert, make_budget, make_traffic
 from tests.conftest import make_organization
 
 EVIL = "<script>alert(1)</script>"
@@ -52,15 +51,6 @@ def staff(admin):
     """A member of Acme who may sign in to the admin, and look at nothing there."""
     User.objects.filter(pk=admin.user.pk).update(is_staff=True)
     return sign_in_to_admin(User.objects.get(pk=admin.user.pk))
-
-
-def make_traffic(person, *, count=60, hours=20, **given):
-    world = make_world(person)
-    now = timezone.now()
-    made = make_executions(
-        person, world, count=count, start=now - timedelta(hours=hours), length=timedelta(hours=hours - 1), **given
-    )
-    return world, made
 
 
 def words(response):
@@ -295,29 +285,6 @@ def theirs(person):
     )  # fmt: skip
 
 
-def make_budget(person, name, **given):
-    given = {"scope": "organization", "period": "day", "limit_usd": 1, **given}
-    return Budget.objects.create(organization=person.organization, name=name, **given)
-
-
-def make_alert(person, name, **given):
-    alert = Alert.objects.create(
-        organization=person.organization, name=name, metric="error_rate", threshold=0.1, window_minutes=15, min_count=1,
-        firing_since=timezone.now(), **given,
-    )  # fmt: skip
-    return AlertEvent.objects.create(
-        organization=person.organization, alert=alert, reason="threshold", condition={}, message="Far too many errors",
-        threshold=0.1, value=0.5, count=10, fired_at=timezone.now() - timedelta(minutes=4, seconds=30),
-    )  # fmt: skip
-
-
-def make_ab_test(person, world, name, **given):
-    return ABTest.objects.create(
-        organization=person.organization, prompt=world.prompts[0], name=name, primary_metric="success", min_effect=0.1,
-        status="running", started_at=timezone.now(), phase=1, **given,
-    )  # fmt: skip
-
-
 @pytest.mark.django_db
 class TestState:
     def test_budgets_show_what_is_gone(self, operator, admin):
@@ -386,11 +353,6 @@ class TestState:
         assert operator.get(PAGE).context["work"]["jobs"] == [("webhooks", "1")]
         assert "webhooks" in words(operator.get(PAGE))
         assert "Jobs that wait" not in words(staff.get(PAGE))
-
-
-def add_worker(beat):
-    with connection.cursor() as cursor:
-        cursor.execute("INSERT INTO procrastinate_workers (last_heartbeat) VALUES (%s)", [beat])
 
 
 START = datetime(2026, 11, 1, tzinfo=UTC)

@@ -14,7 +14,7 @@ from itertools import pairwise
 
 from apps.evaluations.ab_tests.admin.axes import number_ticks, time_ticks
 
-ABOUT_MARKS = 4
+ABOUT_MARKS, MOST_MARKS = 4, 6
 GAP = 0.16
 """Share of a step that is left free between bars."""
 LEAST = 1e-3
@@ -98,14 +98,14 @@ def lines(axis: Axis, series: Sequence[Series], *, title: str, write: Write) -> 
 
 
 def _marks(low: float, high: float) -> list[float]:
-    """Multiples of 1, 2 or 5 of powers of ten, the first not above `low` and the last not below `high`; of more than
-    two decades the powers alone."""
-    first, last = math.floor(math.log10(low)), math.ceil(math.log10(high))
-    factors = (1, 2, 5) if last - first <= 2 else (1,)
-    every = [factor * 10.0**power for power in range(first, last + 2) for factor in factors]
+    """Multiples of 1, 2 or 5 of powers of ten, the first not above `low` and the last not below `high`, two steps
+    apart at least; between them only the powers where all would be too many."""
+    powers = range(math.floor(math.log10(low)), math.ceil(math.log10(high)) + 2)
+    every = [factor * 10.0**power for power in powers for factor in (1, 2, 5)]
     start = max(place for place, mark in enumerate(every) if mark <= low * (1 + 1e-9))
-    end = next(place for place, mark in enumerate(every) if mark >= high * (1 - 1e-9))
-    return every[start : max(end, start + 2) + 1]
+    end = max(start + 2, next(place for place, mark in enumerate(every) if mark >= high * (1 - 1e-9)))
+    between = [place for place in range(start, end + 1) if end - start <= MOST_MARKS or place % 3 == 0]
+    return [every[place] for place in sorted({start, *between, end})]
 
 
 def _line(axis: Axis, series: Series, y: Callable[[float], float]) -> Iterator[str]:
