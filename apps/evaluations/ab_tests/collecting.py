@@ -12,7 +12,7 @@ from django.db import connection, transaction
 from apps.evaluations.ab_tests.folding import fold
 from apps.evaluations.ab_tests.happenings import Frame, read_pending
 from apps.evaluations.models import ABPending
-from apps.prompts.models import ABTest, ABTestStatus
+from apps.prompts.models import ABTest
 
 AT_ONCE = 2000
 # In a pass; then others have their turn, and what is known so far is looked at.
@@ -77,11 +77,15 @@ def _fold_pending(test: ABTest, pending: list[tuple[int, str, UUID]]) -> int:
     return len(done)
 
 
-def tests_to_look_at() -> list[UUID]:
-    """Those that run, and those that something waits for."""
+def waiting_tests() -> set[UUID]:
+    """Those that something waits for."""
     waiting: Any = ABPending.objects.order_by().values_list("test_id", flat=True).distinct()
-    running: Any = ABTest.objects.filter(status=ABTestStatus.RUNNING).order_by().values_list("id", flat=True)
-    return sorted({*waiting, *running})
+    return set(waiting)
+
+
+def running_tests() -> set[UUID]:
+    running: Any = ABTest.objects.running().order_by().values_list("id", flat=True)
+    return set(running)
 
 
 def forget_pending(test_id: UUID) -> None:

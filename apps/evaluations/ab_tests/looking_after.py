@@ -21,14 +21,15 @@ added up last may have died before it acted on that."""
 _looked_after: RecentMemory[UUID, float] = RecentMemory(10_000)
 
 
-def collect_all() -> int:
-    """Each test that has something waiting, or runs and was left alone for IDLE_S, one after another; how many waiting
+def collect_all(idle_s: float = IDLE_S) -> int:
+    """Each test that has something waiting, or runs and was left alone for so long, one after another; how many waiting
     rows were added up.
 
     A test that another process looks after at the moment is left to it, and one that fails holds up no other.
     """
     folded = 0
-    for test_id in sorted(waiting_tests() | {test_id for test_id in running_tests() if _was_left_alone(test_id)}):
+    idle = {test_id for test_id in running_tests() if _is_due(test_id, idle_s)}
+    for test_id in sorted(waiting_tests() | idle):
         try:
             folded += look_after(test_id)
         except Exception:
@@ -36,9 +37,9 @@ def collect_all() -> int:
     return folded
 
 
-def _was_left_alone(test_id: UUID) -> bool:
-    since = _looked_after.get(test_id)
-    return since is None or time.monotonic() - since >= IDLE_S
+def _is_due(test_id: UUID, idle_s: float) -> bool:
+    last = _looked_after.get(test_id)
+    return last is None or time.monotonic() - last >= idle_s
 
 
 def look_after(test_id: UUID) -> int:

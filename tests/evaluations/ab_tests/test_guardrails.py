@@ -8,10 +8,12 @@ from django.test import TestCase
 from django.utils import timezone
 
 from apps.evaluations.ab_tests import looking_after, services
+from apps.evaluations.ab_tests.collecting import collect
 from apps.evaluations.ab_tests.looking_after import collect_all
 from apps.evaluations.models import ABIncident, ABPending, ABPoint
 from apps.evaluations.tasks import ab_test_tasks
 from apps.executions.models import Execution
+from apps.executions.tasks import run_queued
 from apps.organizations.models import WebhookDelivery, WebhookEndpoint
 from apps.prompts.models import ABTest
 from apps.users.models import Membership
@@ -80,6 +82,15 @@ def test_a_candidate_that_always_fails_is_paused_after_a_dozen_calls(prompt, mak
     assert incident.message in mail.outbox[0].body
 
 
+def test_the_margin_is_told_as_it_is(prompt, make_ab_test):
+    rail = {"name": "errors", "measure": "error_rate", "margin": 0.005, "is_relative": True}
+    test = make_ab_test(prompt, guardrails=[rail])
+    work(test)
+    fail(test)
+    collect_all()
+    assert ABIncident.objects.get(test=test).message.endswith("it may be worse by 0.5% of it.")
+
+
 def test_webhooks_are_told_of_a_pause(prompt, make_ab_test, endpoint):
     test = make_ab_test(prompt)
     work(test)
@@ -108,6 +119,29 @@ def test_a_few_failures_pause_nothing(prompt, make_ab_test):
     fail(test, 3)
     collect_all()
     assert (state(test), ABIncident.objects.count()) == ("running", 0)
+
+
+def test_a_test_of_which_nothing_is_new_is_left_alone_for_a_while(prompt, make_ab_test, django_assert_num_queries):
+    test = make_ab_test(prompt)
+    expose(test)
+    collect_all()
+    with django_assert_num_queries(2):
+        assert collect_all() == 0
+    expose(test)
+    assert collect_all() == 1
+
+
+def test_who_died_before_it_acted_leaves_it_to_the_next_process(prompt, make_ab_test):
+    test = make_ab_test(prompt)
+    work(test)
+    fail(test)
+    assert collect(test) == 2 * MOST_FAILURES
+    collect_all()
+    assert state(test) == "paused"
+
+
+def test_a_worker_that_is_full_of_calls_looks_after_tests_next():
+    assert ab_test_tasks.collect_ab_tests.configure().job.priority > run_queued.configure().job.priority
 
 
 def test_a_control_that_fails_as_well_pauses_nothing(prompt, make_ab_test):
@@ -191,7 +225,9 @@ def test_points_are_a_minute_apart_and_fewer_later(prompt, make_ab_test):
         collect_all()
     assert ABPoint.objects.get().units == 1
     ABPoint.objects.update(taken_at=timezone.now() - timedelta(seconds=61))
-    collect_all()
+    assert collect_all() == 0
+    assert ABPoint.objects.count() == 1
+    collect_all(idle_s=0)
     assert [point.units for point in ABPoint.objects.all()] == [1, 2]
     point = ABPoint.objects.last()
     assert set(point.metrics["success"]) == {"control", "candidate-1"}
