@@ -14,7 +14,7 @@ from apps.evaluations.ab_tests.collecting import lock_for_sums
 from apps.evaluations.ab_tests.measuring import measured
 from apps.evaluations.ab_tests.services import set_weights
 from apps.evaluations.ab_tests.sums import read_sums
-from apps.evaluations.statistics.deciding import Measured
+from apps.evaluations.statistics.deciding import Measured, shares_won
 from apps.evaluations.statistics.moments import Moments, estimate, share_estimate
 from apps.prompts.models import ABPhase, ABTest, ABTestStatus
 
@@ -74,11 +74,7 @@ def probabilities_best(arms: Mapping[str, Moments], by: Measured, *, seed: int) 
             found = share_estimate(moments) if by.is_share else estimate(moments, by.aggregation)
             value, error = (found.value, (found.variance / found.units) ** 0.5) if found else (0.0, 0.0)
             drawn.append(sign * value + error * rng.standard_normal(DRAWS))
-    all_drawn = np.column_stack(drawn)
-    # Arms that are the same for certain, such as what costs nothing, share what they win.
-    is_best = all_drawn == all_drawn.max(axis=1, keepdims=True)
-    shares = (is_best / is_best.sum(axis=1, keepdims=True)).mean(axis=0)
-    return {name: float(share) for name, share in zip(arms, shares, strict=True)}
+    return dict(zip(arms, shares_won(np.column_stack(drawn)), strict=True))
 
 
 def with_floor(shares: Mapping[str, float]) -> dict[str, float]:

@@ -15,7 +15,7 @@ from apps.evaluations.statistics.sequences import (
     Pair,
     Share,
     excess_bounds,
-    multiplier,
+    one_sided_multiplier,
     shares_below_quantile,
 )
 from apps.prompts.models import ABTest
@@ -131,9 +131,9 @@ def _status(least: float, most: float, margin: float) -> Status:
 def _judge_mean(test: ABTest, sums: Sums, control: str, variant: str, limit: Limit) -> Finding:
     """By the asymptotic sequence; each of its ends is a bound of its own."""
     measured = measured_of(test, limit.measure)
-    planned, alpha = planned_units_of(test), 2 * limit.alpha
+    planned = planned_units_of(test)
     mine, theirs = sums.moments_of(limit.measure, variant), sums.moments_of(limit.measure, control)
-    found = compare(theirs, mine, measured, alpha=alpha, planned_units=planned)
+    found = compare(theirs, mine, measured, alpha=2 * limit.alpha, planned_units=planned)
     if found is None:
         return Finding()
     value = found.control_value + found.value
@@ -142,8 +142,8 @@ def _judge_mean(test: ABTest, sums: Sums, control: str, variant: str, limit: Lim
     worse = 1 if measured.is_less_better else -1
     factor = 1 + worse * copysign(limit.margin, found.control_value) if limit.is_relative else 1.0
     excess = worse * (value - factor * found.control_value)
-    reach = sqrt(found.candidate_error**2 + (factor * found.control_error) ** 2) * multiplier(
-        found.units, planned_units=planned, alpha=alpha
+    reach = sqrt(found.candidate_error**2 + (factor * found.control_error) ** 2) * one_sided_multiplier(
+        found.units, planned_units=planned, alpha=limit.alpha
     )
     margin = 0.0 if limit.is_relative else limit.margin
     return Finding(value, found.control_value, found.low, found.high, _status(excess - reach, excess + reach, margin))
@@ -196,8 +196,8 @@ def _p95(phases: Sequence[_Latencies], *, alpha: float) -> tuple[float, float, f
     low, high = shares_below_quantile(calls, P95, alpha=alpha)
     return (
         _quantile(phases, P95),
-        _quantile(phases, low) * (1 - RELATIVE_ERROR) if low > 0 else 0.0,
-        _quantile(phases, high) * (1 + RELATIVE_ERROR) if high < 1 else None,
+        _quantile(phases, low) / (1 + RELATIVE_ERROR) if low > 0 else 0.0,
+        _quantile(phases, high) / (1 - RELATIVE_ERROR) if high < 1 else None,
     )
 
 

@@ -1,7 +1,7 @@
 """What a candidate's units say against the control's, within the phases that they began in."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from math import sqrt
 from typing import Any, Literal
@@ -69,6 +69,7 @@ class Difference:
 
 @dataclass(frozen=True, slots=True)
 class _Stratum:
+    phase: int
     weight: float
     control: Estimate
     candidate: Estimate
@@ -122,7 +123,7 @@ def compare(
         units=units,
         low=low,
         high=high,
-        fixed=_fixed(control, candidate, measured, alpha),
+        fixed=_fixed([(control[each.phase], candidate[each.phase]) for each in strata], measured, alpha),
         verdict=_verdict(low, high, measured),
     )
 
@@ -132,11 +133,11 @@ def _strata(control: Phases, candidate: Phases, measured: Measured) -> tuple[lis
     for phase in sorted(control.keys() & candidate.keys()):
         pair = _estimates(measured, control[phase], candidate[phase])
         if pair[0] is not None and pair[1] is not None:
-            found.append(_Stratum(pair[0].units + pair[1].units, pair[0], pair[1]))
+            found.append(_Stratum(phase, pair[0].units + pair[1].units, pair[0], pair[1]))
     burnt_in = [each for each in found if min(each.control.units, each.candidate.units) >= BURN_IN]
     kept = burnt_in or found
     whole = sum(each.weight for each in kept)
-    return [_Stratum(each.weight / whole, each.control, each.candidate) for each in kept], bool(burnt_in)
+    return [replace(each, weight=each.weight / whole) for each in kept], bool(burnt_in)
 
 
 def _estimates(measured: Measured, *arms: Moments) -> list[Estimate | None]:
@@ -156,15 +157,10 @@ def _verdict(low: float | None, high: float | None, measured: Measured) -> Verdi
     return "better" if (high < 0) == measured.is_less_better else "worse"
 
 
-def _fixed(control: Phases, candidate: Phases, measured: Measured, alpha: float) -> Fixed | None:
+def _fixed(phases: Sequence[tuple[Moments, Moments]], measured: Measured, alpha: float) -> Fixed | None:
     """Newcombe's interval and the pooled z test for one yes or no of each unit, Welch's t test for other values, both
     of one phase; the normal limit for ratios and several phases.
     """
-    phases = [
-        (control[phase], candidate[phase])
-        for phase in sorted(control.keys() & candidate.keys())
-        if min(control[phase].units, candidate[phase].units) >= 2
-    ]
     is_one = len(phases) == 1
     is_single = is_one and all(each.may_be_yes_or_no for each in phases[0])
     if is_single and measured.aggregation == "mean" and (measured.is_share or _are_yes_or_no(*phases[0])):
@@ -269,9 +265,14 @@ def chances(arms: Mapping[str, Arm], measured: Measured) -> dict[str, Chance]:
     means = np.array([sign * (arm.value or 0.0) for arm in known.values()])
     errors = np.array([arm.error for arm in known.values()])
     drawn = means + errors * _standard_normals(len(known))
-    best = drawn.argmax(axis=1)
     losses = (drawn.max(axis=1)[:, None] - drawn).mean(axis=0)
-    return {name: Chance(float((best == place).mean()), float(losses[place])) for place, name in enumerate(known)}
+    return {name: Chance(won, float(loss)) for name, won, loss in zip(known, shares_won(drawn), losses, strict=True)}
+
+
+def shares_won(drawn: Any) -> list[float]:
+    """How often each column has the row's largest; columns that are the same, such as what costs nothing, share it."""
+    is_best = drawn == drawn.max(axis=1, keepdims=True)
+    return [float(share) for share in (is_best / is_best.sum(axis=1, keepdims=True)).mean(axis=0)]
 
 
 @cache

@@ -51,7 +51,8 @@ def units_needed(
         raise ValueError("A control, a candidate and an effect are needed.")
     total = weights[0] + sum(candidates)
     control, candidate = weights[0] / total, min(candidates) / total
-    level = alpha / len(candidates)
+    # As it is split when the test is judged: a candidate without weight may still get some.
+    level = alpha / (len(weights) - 1)
     own = deviations[0] ** 2, deviations[1] ** 2
     cautious = cautious_variances(own, (control, candidate))
     reached = multiplier(control + candidate, planned_units=1, alpha=level)

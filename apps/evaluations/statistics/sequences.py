@@ -32,6 +32,12 @@ def multiplier(units: float, *, planned_units: float, alpha: float) -> float:
     return sqrt(2 * grown / (grown - 1) * log(sqrt(grown) / alpha))
 
 
+def one_sided_multiplier(units: float, *, planned_units: float, alpha: float) -> float:
+    """The same of a bound to one side alone, whose chance to be wrong is alpha (appendix B.1 of the paper)."""
+    grown = units * mixture_scale(planned_units, 2 * alpha) + 1
+    return sqrt(2 * grown / (grown - 1) * log1p(sqrt(grown) / (2 * alpha)))
+
+
 @dataclass(frozen=True, slots=True)
 class Share:
     """`units` values in [0, 1] that add up to `total`."""

@@ -21,6 +21,7 @@ from apps.evaluations.statistics.sequences import (
     excess_bounds,
     log_evidence,
     multiplier,
+    one_sided_multiplier,
     shares_below_quantile,
 )
 
@@ -84,6 +85,17 @@ def test_the_multiplier_is_that_of_the_paper():
     planned = (-2 * log(alpha) + log(1 - 2 * log(alpha))) / rho2
     boundary = np.sqrt(2 * (t * rho2 + 1) / (t**2 * rho2) * np.log(np.sqrt(t * rho2 + 1) / alpha))
     assert multiplier(t, planned_units=planned, alpha=alpha) / np.sqrt(t) == pytest.approx(boundary)
+
+
+@pytest.mark.parametrize("alpha", [0.01, 0.4])
+def test_a_bound_to_one_side_is_a_little_further_than_half_of_both(alpha):
+    """Appendix B.1 of the same paper, written out."""
+    t, rho2 = 1_000, 0.01
+    planned = (-2 * log(2 * alpha) + log(1 - 2 * log(2 * alpha))) / rho2
+    boundary = np.sqrt(2 * (t * rho2 + 1) / (t**2 * rho2) * np.log(1 + np.sqrt(t * rho2 + 1) / (2 * alpha)))
+    found = one_sided_multiplier(t, planned_units=planned, alpha=alpha)
+    assert found / np.sqrt(t) == pytest.approx(boundary)
+    assert found > multiplier(t, planned_units=planned, alpha=2 * alpha)
 
 
 @pytest.mark.parametrize("alpha", [0.001, 0.05, 0.4])
@@ -207,6 +219,7 @@ def test_a_phase_with_few_units_waits_until_there_are_enough():
     assert found.units == 400
     late = compare(second, {**first, 2: moments([0.0] * 10)}, SHARE, alpha=0.05, planned_units=400)
     assert (late.units, late.value) == (400, 0)
+    assert late.fixed == found.fixed
 
 
 def test_arms_have_values_over_phases():
@@ -239,6 +252,12 @@ def test_chances_are_those_of_the_normal_limit():
     assert found["candidate"].expected_loss == pytest.approx(loss, abs=0.002)
     assert sum(one.probability_best for one in found.values()) == pytest.approx(1)
     assert chances(arms, MEAN) == found
+
+
+def test_what_is_the_same_for_certain_is_best_as_often():
+    free = measure_arm({1: moments([0.0] * 60)}, MEAN, phase_units={1: 120.0}, alpha=0.05, planned_units=400)
+    found = chances({"control": free, "candidate": free}, MEAN)
+    assert [(one.probability_best, one.expected_loss) for one in found.values()] == [(0.5, 0), (0.5, 0)]
 
 
 def test_the_sample_ratio_is_pearsons():
@@ -275,7 +294,8 @@ def test_plans_have_units_for_the_burn_in_and_a_bound():
     more = units_needed(min_effect=0.1, deviations=(1, 1), weights=[0.25] * 4)
     two = units_needed(min_effect=0.1, deviations=(1, 1), weights=[0.5, 0.5])
     assert more.units > 2 * two.units
-    assert units_needed(min_effect=0.1, deviations=(1, 1), weights=[0.5, 0.5, 0.0]).units == two.units
+    unused = units_needed(min_effect=0.1, deviations=(1, 1), weights=[0.5, 0.5, 0.0])
+    assert two.units < unused.units < more.units
     for weights in ([0.5], [0.0, 1.0], [1.0, 0.0]):
         with pytest.raises(ValueError, match="needed"):
             units_needed(min_effect=0.1, deviations=(1, 1), weights=weights)
