@@ -1,5 +1,6 @@
 """What results say in words: what may be concluded, what speaks against a promotion, what to be wary of."""
 
+from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -44,14 +45,14 @@ def _better(metric: Json, broken: Mapping[str, str]) -> list[str]:
 
 
 def _conclude_metric(results: Json, metric: Json) -> str:
-    verdicts = {arm["variant"]: arm["difference"]["verdict"] for arm in _compared(metric)}
-    if verdicts and set(verdicts.values()) == {"worse"}:
-        said = "; ".join(
-            f"{arm['variant']} is worse in {metric['name']}, by {_shown(arm)}" for arm in _compared(metric)
-        )
-        return f"The control is the best variant, which may be concluded at any time: {said}."
-    undecided = [arm for arm in _compared(metric) if verdicts[arm["variant"]] == "undecided"]
-    return _conclude_undecided(results, metric, undecided)
+    by_verdict: dict[str, list[Json]] = defaultdict(list)
+    for arm in _compared(metric):
+        by_verdict[arm["difference"]["verdict"]].append(arm)
+    worse = "; ".join(f"{arm['variant']} is worse in {metric['name']}, by {_shown(arm)}" for arm in by_verdict["worse"])
+    if worse and len(by_verdict["worse"]) == sum(not arm["is_control"] for arm in results["arms"]):
+        return f"The control is the best variant, which may be concluded at any time: {worse}."
+    rest = _conclude_undecided(results, metric, by_verdict["undecided"])
+    return f"This may be concluded at any time: {worse}; of the others: {rest[0].lower()}{rest[1:]}" if worse else rest
 
 
 def _conclude_undecided(results: Json, metric: Json, undecided: Sequence[Json]) -> str:
@@ -64,7 +65,7 @@ def _conclude_undecided(results: Json, metric: Json, undecided: Sequence[Json]) 
             "phase."
         )
     said = "; ".join(f"the difference of {arm['variant']} in {metric['name']} is {_shown(arm)}" for arm in shown)
-    units, planned = results["units"], results["planned_units"]
+    units, planned = _measured_units(metric), results["planned_units"]
     if planned is None:
         return f"Nothing can be concluded yet from {units:,} units: {said}."
     if units < planned:
@@ -115,7 +116,8 @@ def reasons_against(results: Json, variant: str) -> list[str]:
 
 
 def _too_few(results: Json) -> str | None:
-    units, planned = results["units"], results["planned_units"]
+    metric, planned = _primary(results), results["planned_units"]
+    units = _measured_units(metric) if metric is not None else 0
     if planned is None:
         return f"No difference has been shown with {units:,} units, and no number of units was planned."
     if units < planned:
@@ -173,6 +175,11 @@ def _broken(results: Json) -> dict[str, str]:
 
 def _primary(results: Json) -> Json | None:
     return next((metric for metric in results["metrics"] if metric["is_primary"]), None)
+
+
+def _measured_units(metric: Json) -> int:
+    """Those that have a value, which are what is planned."""
+    return sum(arm["units"] for arm in metric["arms"])
 
 
 def _compared(metric: Json) -> list[Json]:

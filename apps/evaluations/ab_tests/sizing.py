@@ -80,7 +80,7 @@ def _plan(wish: SizeWish, traffic: Traffic | None) -> Plan:
         power=wish.power,
     )
     daily = traffic.daily_units if traffic is not None else None
-    a_day = (daily or 0.0) * wish.exposed_share
+    a_day = traffic.daily_units * traffic.coverage * wish.exposed_share if traffic is not None else 0.0
     days = size.units / a_day if a_day > 0 else inf
     return Plan(
         units=size.units,
@@ -162,4 +162,6 @@ def _assumptions(wish: SizeWish, basis: _Basis, traffic: Traffic | None) -> list
             f"There are {traffic.daily_units:,.4g} new units a day, as in the last {traffic.days:,.3g} days "
             f"(of at most {WINDOW.days}, and {MOST_CALLS:,} calls), and segments let all of them in."
         )
+        if traffic.coverage < 1:
+            said.append(f"Of these units {traffic.coverage:.3g} have a value of {wish.measure}, and only they count.")
     return said

@@ -18,6 +18,7 @@ from apps.models.providers.base import ErrorCode
 WINDOW = timedelta(days=14)
 MOST_CALLS = 50_000
 _DAY = timedelta(days=1)
+_LEAST_DAYS = timedelta(minutes=1) / _DAY
 # Those that a test of the prompt would have assigned.
 _SOURCES = [Source.API, Source.BATCH, Source.GATEWAY, Source.WORKFLOW]
 
@@ -49,8 +50,8 @@ WITH calls AS (
 ), units AS (
     SELECT min(created_at) AS since, count(value)::float8 AS k, coalesce(sum(value), 0) AS s FROM found GROUP BY unit
 )
-SELECT count(*), min(since), count(*) FILTER (WHERE k > 0), sum(k), sum(k * k), sum(s), sum(s * s), sum(s * k),
-    sum(s / nullif(k, 0)), sum((s / nullif(k, 0)) ^ 2)
+SELECT (SELECT count(*) FROM calls), count(*), min(since), count(*) FILTER (WHERE k > 0), sum(k), sum(k * k),
+    sum(s), sum(s * s), sum(s * k), sum(s / nullif(k, 0)), sum((s / nullif(k, 0)) ^ 2)
 FROM units
 """
 
@@ -67,9 +68,16 @@ class Traffic:
     def daily_units(self) -> float:
         return self.units / self.days
 
+    @property
+    def coverage(self) -> float:
+        """The share of units that have a value; of what was never measured nobody knows, and all may have one."""
+        return self.moments.units / self.units if self.moments.units else 1.0
 
-def read_traffic(*, organization_id: UUID, prompt_id: UUID, measure: str) -> Traffic | None:
-    """Of the last 14 days, or their newest 50,000 calls; None without a call. One query."""
+
+def read_traffic(
+    *, organization_id: UUID, prompt_id: UUID, measure: str, most_calls: int = MOST_CALLS
+) -> Traffic | None:
+    """Of the last 14 days, or their newest `most_calls` calls; None without a call. One query."""
     now = timezone.now()
     is_score = measure.startswith(SCORE_PREFIX)
     join = _SCORES if is_score else _PAYLOADS if measure == Builtin.SCHEMA_VALID else ""
@@ -79,17 +87,21 @@ def read_traffic(*, organization_id: UUID, prompt_id: UUID, measure: str) -> Tra
         "prompt": prompt_id,
         "since": id_bound(now - WINDOW),
         "sources": _SOURCES,
-        "most": MOST_CALLS,
+        "most": most_calls,
         "score": measure.removeprefix(SCORE_PREFIX),
     }
     with connection.cursor() as cursor:
         cursor.execute(_READ.format(value=value, join=join), asked)
-        units, since, *sums = cursor.fetchone() or (0, None)
+        calls, units, since, *sums = cursor.fetchone() or (0, 0, None)
     if since is None:
         return None
-    return Traffic(int(units), _days(since, now), Moments(*(float(each or 0) for each in sums)))
+    return Traffic(
+        int(units), _days(since, now, is_cut_off=calls == most_calls), Moments(*(float(each or 0) for each in sums))
+    )
 
 
-def _days(since: datetime, until: datetime) -> float:
-    """At least one: what a single busy hour says of a day is a guess."""
-    return max((until - since) / _DAY, 1.0)
+def _days(since: datetime, until: datetime, *, is_cut_off: bool) -> float:
+    """At least one, as a single busy hour says little of a day; but where there were too many calls to read them all,
+    what they took.
+    """
+    return max((until - since) / _DAY, _LEAST_DAYS if is_cut_off else 1.0)

@@ -7,6 +7,7 @@ import pytest
 from django.utils import timezone
 
 from apps.evaluations.ab_tests.sizing import plan_of
+from apps.evaluations.ab_tests.traffic import read_traffic
 from apps.evaluations.statistics.planning import share_deviations, units_needed
 from apps.executions.keys import id_bound
 from apps.executions.models import Execution, Score
@@ -82,6 +83,27 @@ def test_scores_tell_how_they_vary(viewer, prompt):
     found = plan(viewer, prompt_id=prompt["id"], measure="score:useful", min_effect=0.2)
     assert found["baseline"] == pytest.approx(3)
     assert found["standard_deviation"] == pytest.approx(np.std([1, 2, 3, 4, 5] * 12, ddof=1))
+
+
+def test_only_units_with_a_value_bring_a_test_to_its_end(viewer, prompt):
+    calls = add_calls(prompt, 100)
+    said = {"organization_id": calls[0].organization_id, "name": "useful", "type": "numeric", "source": "api"}
+    Score.objects.bulk_create(
+        [Score(execution_id=call.id, number=number % 5, **said) for number, call in enumerate(calls[:25])]
+    )
+    found = plan(viewer, prompt_id=prompt["id"], measure="score:useful", min_effect=0.2)
+    assert found["daily_units"] == pytest.approx(20, rel=0.01)
+    assert found["days"] == pytest.approx(found["units"] / 5, rel=0.01)
+    assert "Of these units 0.25 have a value of score:useful, and only they count." in found["assumptions"]
+
+
+def test_where_there_are_too_many_calls_to_read_a_day_is_what_the_newest_took(prompt):
+    owner = Prompt.objects.get(id=prompt["id"])
+    add_calls(prompt, 10, days_ago=2)
+    add_calls(prompt, 40, days_ago=0.25)
+    where = {"organization_id": owner.organization_id, "prompt_id": owner.id, "measure": "success"}
+    assert read_traffic(**where).daily_units == pytest.approx(25, rel=0.01)
+    assert read_traffic(**where, most_calls=40).daily_units == pytest.approx(160, rel=0.01)
 
 
 def test_only_calls_that_a_test_would_have_assigned_count(viewer, prompt, make_prompt):

@@ -176,6 +176,32 @@ def test_one_sentence_says_what_may_be_concluded(prompt, make_ab_test, control, 
     assert conclusion.endswith(".")
 
 
+def test_one_candidate_that_is_worse_says_nothing_of_the_other(prompt, make_ab_test):
+    test = make_ab_test(prompt, ["One,", "Two,"], weights=[4 / 7, 3 / 7, 0])
+    both(test, shares(400, 350), shares(300, 190))
+    conclusion = results_of(test)["conclusion"]
+    assert "candidate-1 is worse in success, by -0.2417" in conclusion
+    assert "best" not in conclusion
+    assert "of the others: too few units to conclude anything" in conclusion
+    add_sums(test, "candidate-2", shares(300, 262))
+    conclusion = results_of(test)["conclusion"]
+    assert conclusion.startswith("This may be concluded at any time: candidate-1 is worse in success")
+    assert "of the others: no difference has been shown with all 1,000 planned units" in conclusion
+
+
+def test_units_that_have_no_value_are_none_of_the_planned(prompt, make_ab_test):
+    test = make_ab_test(prompt, metrics=(USEFUL, SUCCESS))
+    both(test, shares(500, 480), shares(500, 480))
+    for variant in ("control", CANDIDATE):
+        values = np.asarray([1.0, 2.0, 3.0] * 20)
+        s, ss = values.sum(), values @ values
+        sums = {"sum_k": 60, "sum_kk": 60, "sum_s": s, "sum_ss": ss, "sum_sk": s, "sum_m": s, "sum_mm": ss}
+        ABArmMeasure.objects.create(test=test, phase=1, variant=variant, measure="score:useful", units=60, **sums)
+    found = results_of(test)
+    assert "with 120 of 1,000 planned units" in found["conclusion"]
+    assert "120 of 1,000" in reasons_not_to_promote(test, CANDIDATE)[0]
+
+
 def test_values_that_never_vary_say_nothing(prompt, make_ab_test):
     test = make_ab_test(prompt, metrics=(COST,))
     both(test, [0.0] * 300, [0.25] * 300, measure="cost_usd")
