@@ -179,6 +179,23 @@ def test_a_repeated_key_answers_with_the_first_variant(running, prompt, execute)
     assert Execution.objects.count() == 1
 
 
+def test_an_answer_from_the_cache_counts_for_the_variant(running, prompt, execute, upstream):
+    answers = [execute(prompt, unit_id="ada", cache_ttl_s=60) for _ in range(2)]
+    assert [answer["is_cached"] for answer in answers] == [False, True]
+    assert len({told(running, answer) for answer in answers}) == len(upstream.requests) == 1
+
+
+@pytest.mark.django_db(transaction=True)
+def test_what_was_queued_before_a_stop_is_called_as_it_was_assigned(make_ab_test, prompt, editor, change, upstream):  # noqa: F811
+    test = make_ab_test(prompt, weights=(0, 1))
+    body = {"variables": {"name": "Ada"}, "unit_id": "ada", "mode": "async"}
+    queued = editor.client.post(f"{PROMPTS}/{prompt['id']}/execute", body).json()["data"]
+    stop(change, test)
+    run_queued(editor.organization.id)
+    done = editor.client.get(f"{EXECUTIONS}/{queued['id']}").json()["data"]
+    assert (done["status"], told(test, done), sent(upstream)) == ("succeeded", "candidate-1", SAID["candidate-1"])
+
+
 def test_segments_decide_by_metadata(make_ab_test, prompt, execute, upstream):  # noqa: F811
     rule = {"key": "plan", "operator": "equals", "value": "pro"}
     test = make_ab_test(prompt, weights=(0, 1), segments={"include": [rule]})

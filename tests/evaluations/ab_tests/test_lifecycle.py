@@ -249,7 +249,8 @@ def test_a_paused_test_gives_everybody_the_control(editor, prompt, execute):
     assert {(one["version_number"], one["ab_test"]) for one in seen} == {(1, None)}
     resumed = act(editor, test, "resume", reason="They were right.")
     assert (resumed["status"], resumed["resume_reason"], resumed["phase"]) == ("running", "They were right.", 1)
-    assert [status for _, status in audited(test)][1:] == [["running", "paused"], ["paused", "running"]]
+    moves = [["draft", "running"], ["running", "paused"], ["paused", "running"]]
+    assert audited(test) == [(editor.user.id, move) for move in moves]
 
 
 def test_who_resumes_after_an_incident_forces_it(editor, prompt):
