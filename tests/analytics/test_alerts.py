@@ -203,6 +203,15 @@ def test_all_that_are_due_are_evaluated_and_none_twice_in_a_row(organization, ou
     assert alerts[2].evaluated_at is None
 
 
+def test_long_windows_wait_longer(organization):
+    now = timezone.now()
+    short, long = make_alert(organization, window_minutes=1440), make_alert(organization, window_minutes=1441)
+    expected = {20: set(), 60: {short.id}, 240: {short.id}, 300: {short.id, long.id}}
+    for seconds, ids in expected.items():
+        Alert.objects.update(evaluated_at=now - timedelta(seconds=seconds))
+        assert set(Alert.objects.due(now).values_list("id", flat=True)) == ids
+
+
 def test_what_fails_holds_up_no_other(organization, calls):
     """A filter that no serializer would take."""
     calls.add(2, at=minutes_ago(1), failed=2)

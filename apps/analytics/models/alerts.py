@@ -58,9 +58,13 @@ def default_roles() -> list[str]:
 
 class AlertQuerySet(TenantQuerySet):
     def due(self, now: datetime) -> Self:
-        """Those that nobody has evaluated in the last half minute, of organizations that are active."""
-        last = Q(evaluated_at__isnull=True) | Q(evaluated_at__lte=now - timedelta(seconds=30))
-        return self.filter(last, is_active=True, organization__is_active=True)
+        """Of organizations that are active those that nobody has evaluated in the last half minute.
+
+        Windows of more than a day, which change slowly and may have much to read, wait for almost five.
+        """
+        rested = Q(evaluated_at__isnull=True) | Q(evaluated_at__lte=now - timedelta(seconds=270))
+        rested |= Q(evaluated_at__lte=now - timedelta(seconds=30), window_minutes__lte=1440)
+        return self.filter(rested, is_active=True, organization__is_active=True)
 
 
 class Alert(TenantModel):
