@@ -25,7 +25,7 @@ class DatabaseWrapper(base.DatabaseWrapper):
         self.ensure_connection()
         with self.wrap_database_errors:
             self.connection.prepare_threshold = 0
-            return self._prepare_cursor(base.ServerBindingCursor(self.connection))
+            return self._prepare_cursor(base.ServerBindingCursor(self.connection))  # type: ignore[attr-defined,call-arg] # the stubs know neither
 
 
 def check_or_drain(connection: "psycopg.Connection[Any]") -> None:
