@@ -49,14 +49,14 @@ def short_milliseconds(number: float) -> str:
 
 
 def change(now: Decimal | float | None, before: Decimal | float | None) -> str:
-    """`+12 %`, of what was nothing before nothing; more than tenfold is written as a multiple."""
+    """`+12 %`, of what was nothing before nothing; from tenfold on it is a multiple."""
     if now is None or not before:
         return ""
     by = float(now) / float(before) - 1
     if round(by, 3) == 0:
         return "no change"
     if by > 9:
-        return f"{_digits(by + 1)}{SPACE}times"
+        return f"\N{MULTIPLICATION SIGN}{SPACE}{_digits(by + 1)}"
     return f"{'+' if by > 0 else '-'}{abs(by):.{0 if abs(by) >= 0.1 else 1}%}".replace("%", f"{SPACE}%")
 
 
