@@ -3,8 +3,10 @@
 from datetime import timedelta
 
 import pytest
+from django.contrib.admin import site
 
 from apps.analytics.models import RetentionPolicy
+from apps.analytics.retention.admin import RetentionPolicyAdmin
 from apps.analytics.retention.purging import Purge
 from apps.executions.models import Execution, ExecutionPayload
 from apps.users.models import AuditEntry
@@ -35,6 +37,17 @@ def test_a_policy_is_set_read_and_audited(admin, organization):
     entry = AuditEntry.objects.filter(content_type__model="retentionpolicy", action=AuditEntry.Action.UPDATE).get()
     assert entry.changes["legal_hold"] == [False, True]
     assert entry.organization_id == organization.id
+
+
+def test_a_hold_ends_only_by_saying_so(admin):
+    days = {"payload_days": 30, "execution_days": None}
+    admin.client.put(RETENTION, {**days, "legal_hold": True, "legal_hold_reason": "Case 7"})
+    kept = admin.client.put(RETENTION, {**days, "payload_days": 60}).json()["data"]
+    assert (kept["payload_days"], kept["legal_hold"], kept["legal_hold_reason"]) == (60, True, "Case 7")
+    renamed = admin.client.put(RETENTION, {**days, "legal_hold_reason": "Case 8"}).json()["data"]
+    assert (renamed["legal_hold"], renamed["legal_hold_reason"]) == (True, "Case 8")
+    lifted = admin.client.put(RETENTION, {**days, "legal_hold": False}).json()["data"]
+    assert (lifted["legal_hold"], lifted["legal_hold_reason"]) == (False, "")
 
 
 def test_if_match_guards_it(admin):
@@ -177,3 +190,17 @@ def test_operators_set_and_hold_policies_in_the_admin(organization, client, djan
     assert (policy.payload_days, policy.execution_days, policy.legal_hold) == (60, 90, True)
     assert client.get(f"{path}{policy.id}/change/").status_code == 200
     assert client.get(path).status_code == 200
+
+
+def test_operators_do_not_undo_what_a_purge_has_noted_meanwhile(organization):
+    policy = RetentionPolicy.objects.create(organization=organization, execution_days=30)
+    page = RetentionPolicyAdmin(RetentionPolicy, site)
+    read = RetentionPolicy.objects.get()
+    RetentionPolicy.objects.update(purged_before=days_ago(40))
+    form = page.get_form(None, read)(
+        {"execution_days": "30", "legal_hold": "on", "legal_hold_reason": ""}, instance=read
+    )
+    assert form.is_valid()
+    page.save_model(None, form.save(commit=False), form, change=True)
+    policy.refresh_from_db()
+    assert (policy.legal_hold, policy.purged_before) == (True, days_ago(40))

@@ -2,6 +2,7 @@
 
 import csv
 import io
+import zlib
 from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
 from uuid import UUID, uuid4
@@ -13,7 +14,8 @@ from django.db import IntegrityError, connection, transaction
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from apps.analytics.billing.ledger import close_days, is_verified, last_closable_day
+from apps.analytics.billing.ledger import bounds, close_days, has_unfinished, is_verified, last_closable_day
+from apps.analytics.billing.pdf import statement_pdf
 from apps.analytics.billing.statements import (
     close_all,
     close_ledger,
@@ -209,6 +211,47 @@ def test_the_command_that_reprices_makes_revisions(admin, organization, month, o
     assert Decimal(said["total"]["cost_usd"]) == by_sql(organization, month, month_after(month))[1]
 
 
+def test_a_revision_that_fails_is_made_with_the_next_run(admin, organization, month):
+    """A day is never written anew without the statement that follows from it."""
+    close_ledger(organization)
+    row = Execution.objects.filter(cost_usd__gt=0, created_at__date__lt=month_after(month)).first()
+    Execution.objects.filter(id=row.id).update(cost_usd=row.cost_usd + 1)
+    with connection.cursor() as cursor:
+        cursor.execute(
+            "CREATE TRIGGER refused BEFORE INSERT ON analytics_statement"
+            " FOR EACH ROW EXECUTE FUNCTION analytics_refuse_statement_update()"
+        )
+        assert revise_marked() == 0
+        cursor.execute("DROP TRIGGER refused ON analytics_statement")
+    assert revise_marked() == 1
+    assert statement(admin, month)["replaces"]["difference_usd"] == "1.000000000000"
+
+
+def test_what_ends_in_a_closed_day_after_all_is_billed(admin, organization, month):
+    """As when the clock of who made its key is days behind."""
+    close_ledger(organization)
+    late = store_unfinished(organization, month + timedelta(days=3))
+    with connection.cursor() as cursor:
+        cursor.execute(
+            "UPDATE executions_execution SET status = 'succeeded', finished_at = now(), cost_usd = 2, price = '{}'"
+            " WHERE id = %s",
+            [late.id],
+        )
+    assert revise_marked() == 1
+    assert statement(admin, month)["replaces"]["difference_usd"] == "2.000000000000"
+
+
+def test_whether_something_runs_is_asked_in_one_moment(organization, month, django_assert_num_queries):
+    """Between two questions a running one could go back to the queue, and be seen by neither."""
+    day = month + timedelta(days=20)
+    with django_assert_num_queries(1):
+        assert has_unfinished(organization.id, *bounds(day, day + timedelta(days=1))) is False
+    for status in ("queued", "running"):
+        row = store_unfinished(organization, day, status=status)
+        assert has_unfinished(organization.id, *bounds(day, day + timedelta(days=1))) is True
+        row.cancel() if status == "queued" else row.fail(code="TIMEOUT", message="")
+
+
 def test_many_changes_of_one_transaction_leave_one_mark(organization, month):
     close_days(organization)
     Execution.objects.filter(cost_usd__gt=0).update(cost_usd=Decimal(1))
@@ -323,6 +366,32 @@ def test_the_pdf_is_the_same_each_time(admin, organization, month):
     assert first == second
     assert first.startswith(b"%PDF-")
     assert len(first) > 1500
+
+
+def shown_by(written: bytes) -> str:
+    """What a PDF's pages draw."""
+    streams = [part.split(b"endstream")[0].strip(b"\r\n") for part in written.split(b"stream\n")[1::2]]
+    return b"".join(zlib.decompress(one) for one in streams if one.startswith(b"x")).decode("latin-1")
+
+
+def test_the_pdf_shows_names_as_far_as_it_can_and_ids_beside_the_others(admin, organization, month, objects):
+    Organization.objects.update(name="Łódź “Œuvre” Đà Nẵng ﬁve — 5 €")
+    ApiKey.objects.update(name="株式会社?")
+    shown = shown_by(b"".join(admin.client.get(f"{STATEMENTS}/{month:%Y-%m}", {"format": "pdf"}).streaming_content))
+    assert '(L\xf3dz "OEuvre" D\xe0 Nang five - 5 EUR)' in shown
+    assert "?????" in shown
+    assert str(objects["api_key_id"])[:13] in shown
+
+
+def test_the_pdf_of_very_many_prompts_shows_the_dearest_and_the_sum_of_the_others(admin, month):
+    content = statement(admin, month)
+    row = {**content["total"], "cost_usd": "0.000000000001"}
+    rows = [{**row, "key": str(number), "name": f"prompt-{number}", "executions": 1} for number in range(1000)]
+    shown = shown_by(statement_pdf({**content, "prompts": rows}))
+    assert "(prompt-198)" in shown
+    assert "(prompt-199)" not in shown
+    assert "(801 more: see JSON or CSV)" in shown
+    assert "(0.000000000801)" in shown
 
 
 @pytest.mark.parametrize(

@@ -19,8 +19,10 @@ class RetentionInputSerializer(StrictSerializer):
         max_value=MOST_DAYS,
         help_text="The executions themselves and their scores; not fewer than `payload_days`.",
     )
-    legal_hold = StrictBooleanField(default=False, help_text="Nothing at all is deleted meanwhile.")
-    legal_hold_reason = StrictCharField(default="", allow_blank=True, max_length=REASON_LENGTH)
+    legal_hold = StrictBooleanField(
+        required=False, help_text="Nothing at all is deleted meanwhile. Left out, it stays as it is, with its reason."
+    )
+    legal_hold_reason = StrictCharField(required=False, allow_blank=True, max_length=REASON_LENGTH)
 
     def validate(self, attrs: dict[str, Any]) -> dict[str, Any]:
         payloads, executions = attrs["payload_days"], attrs["execution_days"]

@@ -25,11 +25,14 @@ def set_policy(
     policy: RetentionPolicy,
     payload_days: int | None,
     execution_days: int | None,
-    legal_hold: bool,
-    legal_hold_reason: str,
+    legal_hold: bool | None = None,
+    legal_hold_reason: str | None = None,
 ) -> RetentionPolicy:
-    """Of a locked policy. What is purged already does not come back."""
+    """Of a locked policy. What is purged already does not come back; a hold ends only by saying so."""
     policy.payload_days, policy.execution_days = payload_days, execution_days
-    policy.legal_hold, policy.legal_hold_reason = legal_hold, legal_hold_reason
+    if legal_hold is not None:
+        policy.legal_hold, policy.legal_hold_reason = legal_hold, legal_hold_reason or ""
+    elif legal_hold_reason is not None:
+        policy.legal_hold_reason = legal_hold_reason
     policy.save_fields("payload_days", "execution_days", "legal_hold", "legal_hold_reason")
     return policy
