@@ -81,7 +81,7 @@ def guard_models(test: ABTest) -> ABIncident | None:
             kind=_KIND.GUARDRAIL,
             variant=failing[0][0].name,
             message=told[:REASON_LENGTH],
-            details={"guardrail": "model"},
+            details={"without_model": {variant.name: why for variant, why in failing}},
         )
         _pause(locked, incident)
     return incident
