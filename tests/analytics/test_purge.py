@@ -12,6 +12,7 @@ from django.db import connection, transaction
 
 from apps.analytics.billing.statements import close_ledger, close_month, month_after, month_before
 from apps.analytics.models import LedgerDay, LedgerState, RetentionPolicy, Statement
+from apps.analytics.retention.partitions import EXECUTIONS, InUse, drop, partitions_of
 from apps.analytics.retention.planning import due_of, outlook
 from apps.analytics.retention.purging import Purge
 from apps.evaluations.models import ABPending
@@ -117,6 +118,23 @@ def test_a_partition_stays_while_somebody_without_a_policy_has_rows_in_it(organi
     purge()
     assert all(exists(name) for name in partitions(OLD))
     assert ExecutionPayload.objects.count() == 1
+
+
+@pytest.mark.parametrize("table", KEYS)
+def test_a_partition_with_rows_of_others_or_of_what_runs_is_not_dropped(organization, old, table):
+    """Whoever came to have any since it was found to be whole."""
+    partition = next(each for each in partitions_of(table) if each.name == partition_name(table, OLD))
+    with pytest.raises(InUse), transaction.atomic():
+        drop(partition, [make_organization("Other").id])
+    if table == EXECUTIONS:
+        store_unfinished(organization, OLD)
+        with pytest.raises(InUse), transaction.atomic():
+            drop(partition, [organization.id])
+    else:
+        Execution.objects.all().delete()
+        with pytest.raises(InUse, match="of nobody"), transaction.atomic():
+            drop(partition, [])
+    assert exists(partition.name)
 
 
 def test_a_legal_hold_stops_all(organization, old):
