@@ -42,7 +42,7 @@ def _milliseconds(help_text: str) -> StrictFloatField:
 class ExposureSerializer(StrictSerializer):
     """What is not known is left out. Of a call that failed there is neither latency nor output."""
 
-    unit_id = StrictCharField(max_length=UNIT_LENGTH, trim_whitespace=False)
+    unit_id = StrictCharField(max_length=UNIT_LENGTH)
     variant = StrictCharField(
         required=False, max_length=VARIANT_LENGTH, help_text="What the unit got; another one than its own is a 409."
     )
@@ -63,7 +63,7 @@ class ExposuresSerializer(StrictSerializer):
 class ObservationSerializer(StrictSerializer):
     """Of a unit by its id, or of a request without one by its execution."""
 
-    unit_id = StrictCharField(required=False, max_length=UNIT_LENGTH, trim_whitespace=False)
+    unit_id = StrictCharField(required=False, max_length=UNIT_LENGTH)
     execution_id = StrictUUIDField(required=False)
     values = NumbersField(allow_empty=False, help_text="By the names of the test's metrics `custom:<name>`.")
 

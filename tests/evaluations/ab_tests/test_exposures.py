@@ -62,6 +62,15 @@ def test_what_is_not_known_is_left_out(test, post):
     assert ABArm.objects.get(test=test).units == 2
 
 
+def test_spaces_around_a_units_id_are_not_part_of_it_here_either(test, post):
+    post(test, "exposures", [{"unit_id": " ada"}, {"unit_id": "ada "}])
+    post(test, "observations", [{"unit_id": " ada ", "values": {"revenue": 3}}])
+    collect(test)
+    assert ABAssignment.objects.get(test=test).unit_id == "ada"
+    assert (ABArm.objects.get(test=test).units, sums(test)) == (1, {"custom:revenue": 3})
+    assert "exposures.0.unit_id" in post(test, "exposures", [{"unit_id": " "}], status=400)["details"]
+
+
 def test_a_unit_keeps_the_variant_that_it_got_first(test, post):
     ABAssignment.objects.create(test=test, unit_id="eve", variant="candidate-1", phase=1)
     rows = [{"unit_id": "ada"}, {"unit_id": "bob", "variant": "candidate-1"}, {"unit_id": "eve", "variant": "x"}]
