@@ -309,7 +309,7 @@ def test_what_waits_for_an_organization_that_is_gone_is_dropped(make: Make) -> N
 
 def test_every_question_has_a_cube() -> None:
     assert cube_of(["status"]).dimensions == ()
-    assert cube_of(["model", "prompt", "status"]).dimensions == ("prompt", "version", "model", "source")
+    assert cube_of(["model", "prompt", "status"]).dimensions == ("prompt", "version", "model")
     assert cube_of(DIMENSIONS).number == CUBES[-1].number
     with pytest.raises(KeyError):
         cube_of(["tag"])
@@ -320,7 +320,7 @@ def test_long_ranges_read_few_cells(organization: Organization) -> None:
     spans = plan_spans(organization.id, CUBES[0], year)
     assert not spans.rows
     cells = {grain: sum((b - a) // grain.length for a, b in ranges) for grain, ranges in spans.cells.items()}
-    assert cells == {Grain.DAY: 364, Grain.HOUR: 18 + 5, Grain.QUARTER: 1 + 3}
+    assert cells == {Grain.DAY: 364, Grain.SHIFT: 3, Grain.HOUR: 5, Grain.QUARTER: 1 + 3}
 
 
 def test_a_boundary_in_a_purged_time_is_that_of_its_cell(make: Make, organization: Organization) -> None:

@@ -31,6 +31,7 @@ class Grain(IntEnum):
 
     QUARTER = 15
     HOUR = 60
+    SHIFT = 360
     DAY = 1440
 
     @property
@@ -45,31 +46,36 @@ class Grain(IntEnum):
         return moment + (EPOCH - moment) % self.length
 
 
+_GRAINS = (Grain.DAY, Grain.SHIFT, Grain.HOUR)
+_FINE = (*_GRAINS, Grain.QUARTER)
+
+
 @dataclass(frozen=True, slots=True)
 class Cube:
     """`grains` from the coarsest; between the finest of them the rows themselves are read."""
 
     number: int
     dimensions: tuple[str, ...]
-    grains: tuple[Grain, ...] = (Grain.DAY, Grain.HOUR)
+    grains: tuple[Grain, ...] = _GRAINS
 
     @property
     def columns(self) -> list[str]:
         return [DIMENSIONS[name] for name in (*self.dimensions, "status")]
 
 
-_FINE = (Grain.DAY, Grain.HOUR, Grain.QUARTER)
 # From the smallest: what asks for some dimensions reads the first that has them all.
 CUBES = (
     Cube(1, (), _FINE),
     Cube(2, ("model",), _FINE),
     Cube(3, ("source",)),
     Cube(4, ("prompt",), _FINE),
-    Cube(5, ("user",)),
+    Cube(5, ("user",), _FINE),
     Cube(6, ("api_key",)),
     Cube(7, ("workflow",)),
     Cube(8, ("ab_test", "ab_variant")),
+    Cube(12, ("prompt", "version", "model"), _FINE),
     Cube(9, ("prompt", "version", "model", "source")),
+    Cube(13, ("user", "prompt")),
     Cube(10, ("user", "api_key", "model")),
     Cube(11, tuple(name for name in DIMENSIONS if name != "status"), (Grain.DAY,)),
 )

@@ -1,6 +1,8 @@
 """Drawn executions as rows, by COPY. They are not counted one by one: whoever calls rebuilds the rollups."""
 
-from collections.abc import Iterator
+from collections.abc import Generator, Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from typing import Any
@@ -32,23 +34,46 @@ _ERRORS = ("RATE_LIMITED", "HTTP_5XX", "TIMEOUT_TOTAL", "INVALID_OUTPUT")
 _SOURCES = ("api",) * 6 + ("gateway", "batch", "batch", "workflow")
 
 
+@dataclass(frozen=True, slots=True)
+class Rows:
+    """What is stored together: the text of COPY for each table, with its columns."""
+
+    count: int
+    texts: list[tuple[str, tuple[str, ...], str]]
+
+
+def write_rows(
+    cast: Cast, chunks: Iterable[Drawn], *, share_scored: float, has_payloads: bool
+) -> Generator[Rows, None, None]:
+    """Of each chunk: executions, and beside them payloads and scores. Asks nothing of the database."""
+    for drawn in chunks:
+        ids = _ids(drawn)
+        texts = [("executions_execution", _EXECUTION, "".join(_executions(cast, drawn, ids)))]
+        if has_payloads:
+            texts.append(("executions_executionpayload", _PAYLOAD, "".join(_payloads(drawn, ids))))
+        if share_scored:
+            texts.append(("executions_score", _SCORE, "".join(_scores(cast, drawn, ids, share_scored))))
+        yield Rows(len(ids), texts)
+
+
+def one_ahead(rows: Generator[Rows, None, None]) -> Iterator[Rows]:
+    """The same; the next ones are written while the caller stores these."""
+    with ThreadPoolExecutor(1) as pool:
+        coming = pool.submit(next, rows, None)
+        while (found := coming.result()) is not None:
+            coming = pool.submit(next, rows, None)
+            yield found
+
+
 @transaction.atomic
-def copy(cast: Cast, drawn: Drawn, *, share_scored: float, has_payloads: bool) -> int:
-    """Rows of executions, and beside them payloads and scores; gives the number of executions."""
-    ids = _ids(drawn)
+def copy(rows: Rows) -> int:
+    """Gives the number of executions."""
     with connection.cursor() as cursor:
         cursor.execute("SET LOCAL everquant.rollups = 'off'")
-        _copy(cursor, "executions_execution", _EXECUTION, _executions(cast, drawn, ids))
-        if has_payloads:
-            _copy(cursor, "executions_executionpayload", _PAYLOAD, _payloads(drawn, ids))
-        if share_scored:
-            _copy(cursor, "executions_score", _SCORE, _scores(cast, drawn, ids, share_scored))
-    return len(ids)
-
-
-def _copy(cursor: Any, table: str, columns: tuple[str, ...], lines: Iterator[str]) -> None:
-    with cursor.copy(f"COPY {table} ({', '.join(columns)}) FROM STDIN") as target:
-        target.write("".join(lines))
+        for table, columns, text in rows.texts:
+            with cursor.copy(f"COPY {table} ({', '.join(columns)}) FROM STDIN") as target:
+                target.write(text)
+    return rows.count
 
 
 def _ids(drawn: Drawn, *, later_ms: int = 0) -> list[str]:

@@ -44,14 +44,16 @@ class Command(BaseCommand):
 
     def _seed(self, organization: Organization, start: datetime, end: datetime, options: dict[str, Any]) -> None:
         from apps.analytics.seeding.cast import gather_cast  # noqa: PLC0415 (with numpy, of this command alone)
-        from apps.analytics.seeding.copying import copy, mark_days  # noqa: PLC0415 (as above)
+        from apps.analytics.seeding.copying import copy, mark_days, one_ahead, write_rows  # noqa: PLC0415 (as above)
         from apps.analytics.seeding.drawing import Traffic  # noqa: PLC0415 (as above)
 
         ensure_partitions_between(start, end)
         cast = gather_cast(organization, prompts=options["prompts"], users=options["users"])
         began, stored = time.monotonic(), 0
-        for drawn in Traffic(cast, options["count"], start, end, options["seed"]).chunks():
-            stored += copy(cast, drawn, share_scored=options["scores"], has_payloads=options["payloads"])
+        chunks = Traffic(cast, options["count"], start, end, options["seed"]).chunks()
+        rows = write_rows(cast, chunks, share_scored=options["scores"], has_payloads=options["payloads"])
+        for each in one_ahead(rows):
+            stored += copy(each)
             rate = stored / (time.monotonic() - began)
             self.stdout.write(f"{stored}/{options['count']} executions, {rate:.0f} per second")
         mark_days(organization.id, start, end)
