@@ -9,6 +9,7 @@ from apps.analytics.queries.asking import Query
 from apps.analytics.queries.grouping import Groups, filled, group_json, grouped, of_the_same
 from apps.analytics.queries.measuring import (
     ADDITIVE,
+    PERCENTILE_MEASURES,
     VALUES,
     Json,
     as_number,
@@ -90,9 +91,12 @@ def latency(query: Query, by: Principal) -> Json:
 
 def top(query: Query, by: Principal) -> Json:
     """The greatest groups by one measure."""
-    cells = _cells(query, query.whole)
-    groups, totals = grouped(cells, query), _totals(query, cells)
-    before = of_the_same(_cells(query, query.previous_whole), groups) if query.previous_starts else None
+    has_latencies = query.by in PERCENTILE_MEASURES
+    cells = _cells(query, query.whole, has_latencies=has_latencies)
+    groups, totals = grouped(cells, query), _totals(query, cells) if query.by in ADDITIVE else None
+    before = None
+    if query.previous_starts:
+        before = of_the_same(_cells(query, query.previous_whole, has_latencies=has_latencies), groups)
     names = names_of(by, query.group_by, groups.keys)
     value = VALUES[query.by]
     rows = []
@@ -106,7 +110,7 @@ def top(query: Query, by: Principal) -> Json:
                 "requests": cell.requests,
                 "cost_usd": money(cell.cost_usd),
                 "value": as_number(now),
-                "share": share(now, value(totals)) if query.by in ADDITIVE else None,
+                "share": share(now, value(totals)) if totals else None,
                 "previous_value": as_number(earlier),
                 "change": relative(now, earlier),
             }
@@ -121,8 +125,9 @@ def _totals(query: Query, cells: list[Cell]) -> Any:
     return merged(cells)
 
 
-def _cells(query: Query, boundaries: Sequence[datetime]) -> list[Cell]:
-    return read(Scope(query.organization_id, query.filters), boundaries=boundaries, group_by=query.group_by)
+def _cells(query: Query, boundaries: Sequence[datetime], *, has_latencies: bool = True) -> list[Cell]:
+    scope = Scope(query.organization_id, query.filters)
+    return read(scope, boundaries=boundaries, group_by=query.group_by, has_latencies=has_latencies)
 
 
 def framed(query: Query) -> Json:

@@ -127,10 +127,13 @@ VALUES: dict[str, Callable[[Any], Any]] = {
 # Those of which the value of a whole is the sum of its parts.
 ADDITIVE = frozenset({"requests", "errors", "cost_usd", "saved_cost_usd", "tokens"})
 
+# Those that need histograms.
+PERCENTILE_MEASURES = frozenset(name for name in VALUES if name.endswith("_ms"))
+
 
 def rank_of(measure: str, cells: Sequence[Any]) -> Any:
     """What a group of these cells is ordered by; what has no value comes last."""
-    if measure in ADDITIVE:  # which needs no histograms
+    if measure in ADDITIVE:
         return sum(map(VALUES[measure], cells))
     cell = merged(cells)
     return _surely_failing(cell) if measure == "error_rate" else VALUES[measure](cell) or 0

@@ -9,7 +9,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from decimal import Decimal
-from typing import Any, TypeVar
+from typing import Any, Self, TypeVar
 from uuid import UUID
 
 from django.db import connection
@@ -58,13 +58,21 @@ class Cell:
     latency: Histogram = field(default_factory=Histogram)
     first_token: Histogram = field(default_factory=Histogram)
 
+    @classmethod
+    def of(cls, bucket: int, key: tuple[Any, ...], row: Mapping[str, Any]) -> Self:
+        found = cls(bucket, key, **{name: row[name] for name in _SUMS})
+        found._add_histograms(row)
+        return found
+
     def add(self, row: Mapping[str, Any]) -> None:
-        """What one part of the statement gives."""
+        """What another part of the statement gives."""
         for name in _SUMS:
             setattr(self, name, getattr(self, name) + row[name])
+        self._add_histograms(row)
+
+    def _add_histograms(self, row: Mapping[str, Any]) -> None:
         for name, histogram in (("latency", self.latency), ("first_token", self.first_token)):
-            for data in row.get(f"{name}_cells") or ():
-                histogram.merge_bytes(data)
+            histogram.merge_bytes(*(row.get(f"{name}_cells") or ()))
             if row.get(f"{name}_got") or row.get(f"{name}_lost"):
                 histogram.merge(Histogram(count_buckets(row[f"{name}_got"], row[f"{name}_lost"])))
 
@@ -80,8 +88,12 @@ class ScoreCell:
     total: float = 0.0
     squares: float = 0.0
 
+    @classmethod
+    def of(cls, bucket: int, key: tuple[Any, ...], row: Mapping[str, Any]) -> Self:
+        return cls(bucket, key, *(row[name] for name in ("name", "count", "total", "squares")))
+
     def add(self, row: Mapping[str, Any]) -> None:
-        """What one part of the statement gives."""
+        """What another part of the statement gives."""
         self.count += row["count"]
         self.total += row["total"]
         self.squares += row["squares"]
@@ -139,12 +151,12 @@ def _merge(question: Question, kind: type[AnyCell], rows: Iterable[dict[str, Any
     found: dict[tuple[Any, ...], AnyCell] = {}
     labels, groups = question.family.labels, [f"group_{place}" for place in range(len(question.resolution.group_by))]
     for row in rows:
-        named = {name: row[name] for name in labels}
+        named = [row[name] for name in labels]
         for key in question.resolution.keys_of(tuple(row[name] for name in groups)):
-            place = (row["bucket"], key, *named.values())
-            cell = found.get(place)
-            if cell is None:
-                cell = found[place] = kind(bucket=row["bucket"], key=key, **named)
-            cell.add(row)
+            place = (row["bucket"], key, *named)
+            if place in found:
+                found[place].add(row)
+            else:
+                found[place] = kind.of(row["bucket"], key, row)
     cells = [cell for cell in found.values() if getattr(cell, question.family.count)]
     return sorted(cells, key=lambda cell: (cell.bucket, [str(part) for part in cell.key], getattr(cell, "name", "")))

@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from functools import lru_cache
 from math import asin, sqrt
+from statistics import NormalDist
 
 from apps.evaluations.statistics.intervals import UNKNOWN, Interval
 from apps.evaluations.statistics.roots import root_between
@@ -146,6 +147,5 @@ def detectable_difference(discordance: float, n: int, alpha: float = 0.05, power
 
 @lru_cache(maxsize=64)
 def normal_quantile(share: float) -> float:
-    from scipy.special import ndtri  # noqa: PLC0415 (half a second to import)
-
-    return float(ndtri(share))
+    """Of the standard normal distribution; the share is between 0 and 1."""
+    return NormalDist().inv_cdf(share)
