@@ -493,7 +493,7 @@ class TestWriting:
             (writing.short_milliseconds, 500.0, "500 ms"),
             (writing.short_milliseconds, 20_000.0, "20 s"),
         ],
-        ids=str,
+        ids=lambda value: getattr(value, "__name__", str(value)),
     )
     def test_amounts(self, write, value, said):
         assert write(value).replace("\xa0", " ") == said
