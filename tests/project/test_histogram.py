@@ -2,6 +2,7 @@
 
 import math
 import random
+from collections import Counter
 
 import pytest
 from hypothesis import given
@@ -127,3 +128,15 @@ def test_bars_count_every_value_once_where_it_lies(values: list[int], width: int
         inside = [v for v in values if low * (1 + 1e-9) < v <= high * (1 - 1e-9) or v == low == high]
         around = [v for v in values if low * (1 - 1e-9) < v <= high * (1 + 1e-9) or v == low == high]
         assert len(inside) <= count <= len(around)
+
+
+@given(st.lists(st.dictionaries(st.integers(0, 2000), st.integers(1, 2**33), max_size=8), max_size=40))
+def test_many_parts_at_once_are_the_same_as_one_after_the_other(parts: list[dict[int, int]]) -> None:
+    one_by_one, at_once = Counter[int](), Histogram({7: 1})
+    for part in [*parts, {7: 1}]:
+        one_by_one.update(part)
+    at_once.merge_bytes(*(Histogram(part).to_bytes() for part in parts))
+    copied = Histogram()
+    copied.merge(at_once)
+    assert copied == at_once == Histogram(one_by_one)
+    assert at_once.count == one_by_one.total()
