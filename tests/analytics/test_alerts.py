@@ -321,6 +321,9 @@ BAD = [
     ({"roles": ["owner"]}, "roles.0"),
     ({"emails": ["nobody"]}, "emails.0"),
     ({"emails": ["a@b.example\nBcc: c@d.example"]}, "emails.0"),
+    # Letters have a line's end at each of these in the header, and end the header at two.
+    ({"emails": ['"\x1e\x1eHello"@b.example']}, "emails.0"),
+    ({"emails": ["a@" + "\xfc" * 60 + ".example"]}, "emails.0"),
     ({"emails": [f"a{number}@b.example" for number in range(21)]}, "emails"),
     ({"filters": []}, "filters"),
     ({"filters": {"luck": ["a"]}}, "filters.luck"),

@@ -3,14 +3,12 @@
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from django.core.validators import EmailValidator
 from django.utils import timezone
 from drf_spectacular.utils import extend_schema_field
 from rest_framework import serializers
 
 from apps.analytics.models import Alert, AlertBaseline, AlertDirection, AlertEvent, AlertMetric, AlertState
 from apps.analytics.models.alerts import (
-    EMAIL_LENGTH,
     LEAST_WINDOW_MINUTES,
     MOST_COOLDOWN_MINUTES,
     MOST_COUNT,
@@ -23,6 +21,7 @@ from apps.executions.models import Source
 from apps.organizations.models import DeliveryStatus
 from apps.prompts.models import TAG_LENGTH
 from apps.users.permissions import Role
+from apps.users.serializers import EmailAddressField
 from everquant.api.serializers import (
     StrictBooleanField,
     StrictCharField,
@@ -72,7 +71,7 @@ class RolesField(serializers.ListField):
 
 
 class EmailsField(serializers.ListField):
-    child = StrictCharField(max_length=EMAIL_LENGTH, validators=[EmailValidator()])
+    child = EmailAddressField()
 
     def to_internal_value(self, data: Any) -> list[str]:
         return list(dict.fromkeys(super().to_internal_value(data)))
