@@ -171,6 +171,18 @@ def test_a_deleted_or_changed_alert_says_that_it_is_over(admin, organization, en
     ]  # fmt: skip
 
 
+def test_who_was_told_is_told_of_the_end_though_others_are_from_now_on(admin, organization, failing, run_jobs):
+    alert = look(make_alert(organization, name="Old", roles=[], emails=["before@acme.example"]))
+    given = {"name": "New", "emails": ["after@acme.example"], "threshold": 0.9}
+    assert admin.client.patch(f"/api/v1/alerts/{alert.id}", given).json()["data"]["state"] == "ok"
+    run_jobs()
+    assert [letter.to for letter in mail.outbox] == [["before@acme.example"]] * 2
+    assert mail.outbox[1].subject == "Alert Old is resolved"
+    look(alert)
+    run_jobs()
+    assert [(letter.to, letter.subject) for letter in mail.outbox[2:]] == [(["after@acme.example"], "Alert New fires")]
+
+
 @transaction.atomic
 def evaluate_until_killed(alert: Alert) -> None:
     assert evaluate(alert.id)
@@ -254,6 +266,18 @@ def test_a_test_says_when_mail_cannot_be_sent(admin, organization, settings):
     away = admin.client.post(f"/api/v1/alerts/{alert.id}/test").json()["data"]["mails"]
     assert [each["is_sent"] for each in away] == [False, False]
     assert {each["error"] for each in away} == {"The mail server cannot be reached."}
+
+
+def test_an_address_that_no_letter_can_have_holds_up_no_other(admin, organization, settings):
+    """Such as an operator may give a user."""
+    settings.EMAIL_BACKEND = "django.core.mail.backends.console.EmailBackend"
+    addresses = ["a@" + "\xfc" * 60 + ".example", '"<\x1e[:"@acme.example', "z@acme.example"]
+    alert = make_alert(organization, emails=addresses, roles=[])
+    answer = admin.client.post(f"/api/v1/alerts/{alert.id}/test")
+    assert answer.status_code == 200, answer.content
+    said = {each["email"]: each["error"] for each in answer.json()["data"]["mails"]}
+    unwritable = "No mail can be written to this address."
+    assert said == dict.fromkeys(addresses[:2], unwritable) | {"z@acme.example": ""}
 
 
 def test_what_others_have_is_not_found(outsider, organization):

@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Callable
+from copy import copy
 from datetime import datetime
 from typing import Any
 from uuid import UUID
@@ -51,11 +52,12 @@ def create_alert(*, organization_id: UUID, **values: Any) -> Alert:
 @transaction.atomic
 def update_alert(*, alert: Alert, **values: Any) -> Alert:
     """Of a locked alert. Raises BadRequest naming what does not fit together."""
-    before = _asked(alert)
+    before = copy(alert)
     _set(alert, values)
-    if before != _asked(alert):
-        alert.known_at = alert.evaluated_at = None
-        _end(alert, AlertEvent.Resolution.CHANGED)
+    if _asked(before) != _asked(alert):
+        # Those who were told, who may be others than from now on.
+        _end(before, AlertEvent.Resolution.CHANGED)
+        alert.known_at = alert.evaluated_at = alert.firing_since = None
         values |= {"known_at": None, "evaluated_at": None, "firing_since": None}
     alert.save_fields(*values)
     return alert

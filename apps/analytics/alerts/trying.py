@@ -2,6 +2,7 @@
 
 import time
 from datetime import timedelta
+from email.errors import MessageError
 from smtplib import SMTPException
 from typing import Any
 from uuid import UUID
@@ -38,6 +39,7 @@ PAUSE = timedelta(seconds=10)
 PATIENCE_S = 15
 _LATE = "Not sent: the others have taken too long."
 _REFUSED = "The mail server refuses it."
+_UNWRITABLE = "No mail can be written to this address."
 _AWAY = "The mail server cannot be reached."
 
 Json = dict[str, Any]
@@ -97,7 +99,7 @@ def _deliver(delivery_ids: list[UUID]) -> list[Json]:
 
 
 def _send(letters: list[EmailMessage]) -> list[Json]:
-    """By one connection. What the mail server says is for the log."""
+    """One after the other. What the mail server says is for the log."""
     end = time.monotonic() + PATIENCE_S
     connection = get_connection(timeout=SMTP_TIMEOUT_S)
     errors: dict[str, str] = {}
@@ -112,5 +114,8 @@ def _send(letters: list[EmailMessage]) -> list[Json]:
             errors[email] = ""
         except (SMTPException, OSError) as error:
             errors[email] = _REFUSED if isinstance(error, SMTPException) else _AWAY
+            logger.warning("alert_test_mail_failed", error=str(error))
+        except (ValueError, MessageError) as error:
+            errors[email] = _UNWRITABLE
             logger.warning("alert_test_mail_failed", error=str(error))
     return [{"email": email, "is_sent": not error, "error": error} for email, error in errors.items()]
