@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any
 from uuid import UUID
 
@@ -56,7 +57,7 @@ class Question:
             f"SELECT * FROM {family.table} f WHERE f.cube = %s AND f.grain = %s AND {condition} "
             f"AND f.starts_at >= span.low AND f.starts_at < span.high OFFSET 0) f GROUP BY {self._places}"
         )
-        return text, [spans.boundaries, lows, highs, self.cube.number, grain.value, *values]
+        return text, [_array(spans.boundaries), lows, highs, self.cube.number, grain.value, *values]
 
     def _of_pending(self, spans: Spans) -> Statement:
         condition, values = self._conditions("f")
@@ -65,7 +66,7 @@ class Question:
             f"SELECT {self._groups('f.created_at')}, {', '.join(self._sums_of_facts())} FROM {self.family.pending} f "  # noqa: S608 (our own names)
             f"WHERE f.created_at <@ %s::tstzmultirange AND {condition} GROUP BY {self._places}"
         )
-        return text, [spans.boundaries, ranges, *values]
+        return text, [_array(spans.boundaries), ranges, *values]
 
     # Each range is written out, so that partitions without any of them cost no planning.
     def _of_rows(self, spans: Spans) -> Statement:
@@ -77,7 +78,7 @@ class Question:
             f"SELECT {self._groups('f.created_at')}, {', '.join(self._sums_of_facts())} "  # noqa: S608 (our own names)
             f"FROM ({rows}) f GROUP BY {self._places}"
         )
-        return text, [spans.boundaries, *(bound for each in bounds for bound in each), *values]
+        return text, [_array(spans.boundaries), *(bound for each in bounds for bound in each), *values]
 
     @property
     def _histograms(self) -> list[str]:
@@ -137,5 +138,10 @@ def _type(name: str) -> str:
     return "" if name in _WHOLE else "::bigint"
 
 
-def _bounds(ranges: list[Range]) -> tuple[list[Any], list[Any]]:
-    return [low for low, _ in ranges], [high for _, high in ranges]
+def _bounds(ranges: list[Range]) -> tuple[str, str]:
+    return _array(low for low, _ in ranges), _array(high for _, high in ranges)
+
+
+def _array(moments: Iterable[datetime]) -> str:
+    """As PostgreSQL writes it: the driver would take several times as long for each of hundreds of intervals."""
+    return "{" + ",".join([moment.isoformat() for moment in moments]) + "}"

@@ -1,6 +1,7 @@
 """Cells as rows: those that a statement of `cells_of` gives, added to what is stored or put in its place."""
 
-import struct
+import sys
+from array import array
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import islice
@@ -50,7 +51,11 @@ def count_buckets(got: bytes | None, lost: bytes | None) -> dict[int, int]:
 
 
 def _unpack(data: bytes | None) -> Sequence[int]:
-    return struct.unpack(f">{len(data) // 2}H", data) if data else ()
+    """Big-endian ones; an array is several times as fast as a format of `struct` for each size."""
+    numbers = array("H", data or b"")
+    if sys.byteorder == "little":
+        numbers.byteswap()
+    return numbers
 
 
 def add_cells(cursor: Any, family: Family, organization_id: UUID, rows: Iterable[Row]) -> int:
@@ -97,13 +102,10 @@ def put_cells(cursor: Any, family: Family, organization_id: UUID, rows: Iterable
     """How many; where nothing is stored yet."""
     columns = (*_KEY, *family.columns)
     stored = 0
-    for chunk in _chunks(rows):
-        cursor.execute(
-            f"INSERT INTO {family.table} (organization_id, {', '.join(columns)}) "  # noqa: S608 (our own names)
-            f"SELECT %s, * FROM {_unnest(columns)}",
-            [organization_id, *_arrays(chunk, columns)],
-        )
-        stored += len(chunk)
+    with cursor.copy(f"COPY {family.table} (organization_id, {', '.join(columns)}) FROM STDIN") as target:
+        for row in rows:
+            target.write_row([organization_id, *(_stored(row[name]) for name in columns)])
+            stored += 1
     return stored
 
 
