@@ -9,6 +9,7 @@ from zoneinfo import ZoneInfo
 import pytest
 from django.db import connection
 
+from apps.analytics.rollups.cubes import cube_of
 from apps.executions.models import Execution
 from apps.models.models import LLMModel
 from apps.prompts.models import Prompt
@@ -429,6 +430,26 @@ def test_the_last_day_is_meant_when_nothing_is_said(admin):
     assert timedelta(days=1) <= end - start < timedelta(days=1, hours=1)
     assert (start.minute, start.second, answer["interval"]) == (0, 0, "hour")
     assert abs(datetime.now(UTC) - end) < timedelta(minutes=1)
+
+
+def test_more_cells_than_fit_into_memory_are_refused(admin, world):
+    """Of 2,000 hours and 30 users each hour: the limit of what is shown does not make it less to add up."""
+    with connection.cursor() as cursor:
+        cursor.execute(
+            "INSERT INTO analytics_executionrollup (organization_id, cube, grain, starts_at, key, created_by_id,"
+            " status, requests, cached, unpriced, input_tokens, cached_input_tokens, cache_write_tokens, output_tokens,"
+            " reasoning_tokens, cost_usd, saved_cost_usd, latency_sum_ms, first_token_sum_ms, latency, first_token)"
+            " SELECT %s, %s, 60, %s::timestamptz + h * interval '1 hour', md5(h || '|' || u)::uuid, md5(u::text)::uuid,"
+            " 'succeeded', 1, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, '\\x0101'::bytea, '\\x0101'::bytea"
+            " FROM generate_series(0, 1919) h, generate_series(1, 30) u",
+            [admin.organization.id, cube_of(["user"]).number, START],
+        )
+    given = {"interval": "hour", "group_by": "user", "limit": 5, "from": START.isoformat()}
+    path = "/api/v1/analytics/timeseries"
+    answer = admin.client.get(path, {**given, "to": (START + timedelta(hours=1920)).isoformat()})
+    assert answer.status_code == 400, answer.content
+    assert list(answer.json()["error"]["details"]) == ["group_by"]
+    assert admin.client.get(path, {**given, "to": (START + timedelta(hours=20)).isoformat()}).status_code == 200
 
 
 def test_what_is_late_and_what_changes_is_in_the_next_answer(admin, world, executions):

@@ -6,6 +6,7 @@ from typing import Any
 from django.http import StreamingHttpResponse
 from django.http.response import HttpResponseBase
 from drf_spectacular.utils import extend_schema
+from rest_framework.exceptions import ValidationError
 from rest_framework.request import Request
 from rest_framework.response import Response
 
@@ -16,6 +17,7 @@ from apps.analytics.queries.asking import Query
 from apps.analytics.queries.costing import costs
 from apps.analytics.queries.exporting import CONTENT_TYPES, as_file
 from apps.analytics.queries.scoring import quality
+from apps.analytics.rollups.reading import MOST_CELLS, TooManyCells
 from apps.users.principal import Principal
 from apps.users.tenancy import PermissionViewSet
 
@@ -90,7 +92,12 @@ class AnalyticsViewSet(PermissionViewSet):
 
     def _answer(self, make: Callable[[Query, Principal], dict[str, Any]]) -> HttpResponseBase:
         query = asked.query_of(_ASKED[self.action], self.request, self.principal.organization_id)
-        answer = make(query, self.principal)
+        try:
+            answer = make(query, self.principal)
+        except TooManyCells:
+            asked_too_much = "group_by" if query.group_by else "interval"
+            problem = f"Groups times intervals come to more than {MOST_CELLS}: ask for a shorter range, or filter."
+            raise ValidationError({asked_too_much: [problem]}) from None
         if query.file_format == "json":
             return Response(answer)
         file = as_file(self.action, answer, query.file_format)

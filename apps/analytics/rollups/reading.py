@@ -21,6 +21,8 @@ from apps.analytics.rollups.statements import Question
 from apps.analytics.rollups.storing import count_buckets
 from everquant.histogram import Histogram
 
+# Some seconds of work, and some hundred megabytes with histograms.
+MOST_CELLS = 50_000
 _SUMS = (*EXECUTIONS.sums, "errors", "cancelled")
 
 
@@ -99,7 +101,11 @@ class ScoreCell:
         self.squares += row["squares"]
 
 
-AnyCell = TypeVar("AnyCell", bound=Cell | ScoreCell)
+AnyCell = TypeVar("AnyCell", Cell, ScoreCell)
+
+
+class TooManyCells(Exception):
+    """More groups in more intervals than one question may bring into memory."""
 
 
 def read(
@@ -108,8 +114,8 @@ def read(
     """Cells with executions, in the order of intervals; `bucket` is the place of [b_i, b_i+1) among `boundaries`.
 
     Boundaries are sorted, at least two, in UTC. Without `has_latencies` the histograms are empty, which is quicker.
-    Raises KeyError for an unknown dimension. Of a time whose executions are purged, a boundary within a cell counts
-    as its start.
+    Raises KeyError for an unknown dimension, and TooManyCells beyond MOST_CELLS. Of a time whose executions are
+    purged, a boundary within a cell counts as its start.
     """
     return _read(EXECUTIONS, Cell, scope, boundaries, group_by, has_histograms=has_latencies)
 
@@ -138,11 +144,13 @@ def _read(
     if not sql:
         return []
     with connection.cursor() as cursor:
-        cursor.execute(sql, parameters)
+        cursor.execute(f"{sql} LIMIT {MOST_CELLS + 1}", parameters)
         while cursor.description is None:
             cursor.nextset()
         names = [column.name for column in cursor.description]
         rows = [dict(zip(names, values, strict=True)) for values in cursor.fetchall()]
+    if len(rows) > MOST_CELLS:
+        raise TooManyCells
     return _merge(question, kind, rows)
 
 
