@@ -5,7 +5,7 @@ what waits to be added to them, and where a boundary lies within a cell the exec
 that models have now, and tags those that prompts have now; an execution counts for each tag of its prompt.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from decimal import Decimal
@@ -101,7 +101,8 @@ class ScoreCell:
         self.squares += row["squares"]
 
 
-AnyCell = TypeVar("AnyCell", Cell, ScoreCell)
+AnyCell = TypeVar("AnyCell", bound=Cell | ScoreCell)
+Make = Callable[[int, tuple[Any, ...], Mapping[str, Any]], AnyCell]
 
 
 class TooManyCells(Exception):
@@ -117,17 +118,17 @@ def read(
     Raises KeyError for an unknown dimension, and TooManyCells beyond MOST_CELLS. Of a time whose executions are
     purged, a boundary within a cell counts as its start.
     """
-    return _read(EXECUTIONS, Cell, scope, boundaries, group_by, has_histograms=has_latencies)
+    return _read(EXECUTIONS, Cell.of, scope, boundaries, group_by, has_histograms=has_latencies)
 
 
 def read_scores(scope: Scope, *, boundaries: Sequence[datetime], group_by: tuple[str, ...] = ()) -> list[ScoreCell]:
     """The same of scores; the time and the dimensions are those of the execution."""
-    return _read(SCORES, ScoreCell, scope, boundaries, group_by, has_histograms=False)
+    return _read(SCORES, ScoreCell.of, scope, boundaries, group_by, has_histograms=False)
 
 
 def _read(
     family: Family,
-    kind: type[AnyCell],
+    make: Make[AnyCell],
     scope: Scope,
     boundaries: Sequence[datetime],
     group_by: tuple[str, ...],
@@ -151,10 +152,10 @@ def _read(
         rows = [dict(zip(names, values, strict=True)) for values in cursor.fetchall()]
     if len(rows) > MOST_CELLS:
         raise TooManyCells
-    return _merge(question, kind, rows)
+    return _merge(question, make, rows)
 
 
-def _merge(question: Question, kind: type[AnyCell], rows: Iterable[dict[str, Any]]) -> list[AnyCell]:
+def _merge(question: Question, make: Make[AnyCell], rows: Iterable[dict[str, Any]]) -> list[AnyCell]:
     """Rows of the three parts that are of the same interval, group and label are one cell."""
     found: dict[tuple[Any, ...], AnyCell] = {}
     labels, groups = question.family.labels, [f"group_{place}" for place in range(len(question.resolution.group_by))]
@@ -165,6 +166,6 @@ def _merge(question: Question, kind: type[AnyCell], rows: Iterable[dict[str, Any
             if place in found:
                 found[place].add(row)
             else:
-                found[place] = kind.of(row["bucket"], key, row)
+                found[place] = make(row["bucket"], key, row)
     cells = [cell for cell in found.values() if getattr(cell, question.family.count)]
     return sorted(cells, key=lambda cell: (cell.bucket, [str(part) for part in cell.key], getattr(cell, "name", "")))
