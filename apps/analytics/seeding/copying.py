@@ -34,12 +34,15 @@ _ERRORS = ("RATE_LIMITED", "HTTP_5XX", "TIMEOUT_TOTAL", "INVALID_OUTPUT")
 _SOURCES = ("api",) * 6 + ("gateway", "batch", "batch", "workflow")
 
 
+Text = tuple[str, tuple[str, ...], str]
+
+
 @dataclass(frozen=True, slots=True)
 class Rows:
     """What is stored together: the text of COPY for each table, with its columns."""
 
     count: int
-    texts: list[tuple[str, tuple[str, ...], str]]
+    texts: list[Text]
 
 
 def write_rows(
@@ -48,7 +51,7 @@ def write_rows(
     """Of each chunk: executions, and beside them payloads and scores. Asks nothing of the database."""
     for drawn in chunks:
         ids = _ids(drawn)
-        texts = [("executions_execution", _EXECUTION, "".join(_executions(cast, drawn, ids)))]
+        texts: list[Text] = [("executions_execution", _EXECUTION, "".join(_executions(cast, drawn, ids)))]
         if has_payloads:
             texts.append(("executions_executionpayload", _PAYLOAD, "".join(_payloads(drawn, ids))))
         if share_scored:
