@@ -50,7 +50,9 @@ HOLDS = [
 ]
 
 
-@pytest.mark.parametrize(("said", "metadata", "expected"), HOLDS, ids=str)
+@pytest.mark.parametrize(
+    ("said", "metadata", "expected"), HOLDS, ids=lambda value: str(sorted(value) if isinstance(value, set) else value)
+)
 def test_rules(said, metadata, expected):
     assert check_segments({"include": [said]}) == {}
     assert matches({"include": [said]}, metadata) is expected
