@@ -12,7 +12,7 @@ from array import array
 from bisect import bisect_left
 from collections.abc import Iterable, Mapping, Sequence
 from itertools import accumulate
-from typing import Self
+from typing import Any, Self
 
 RELATIVE_ERROR = 0.02
 GAMMA = (1 + RELATIVE_ERROR) / (1 - RELATIVE_ERROR)
@@ -24,6 +24,8 @@ _WIDTHS = {1: "B", 2: "H", 4: "I", 8: "Q"}
 # From so many parts on, numpy adds them up several times as fast as a loop, and is worth its import of a tenth of a
 # second once.
 _MANY = 16
+# Histograms of which `summaries` has all buckets in memory, some megabytes.
+_AT_ONCE = 500
 
 
 def bucket_of(value: float) -> int:
@@ -164,6 +166,58 @@ class Histogram:
         return found
 
 
+def summaries(histograms: Sequence[Histogram], shares: Sequence[float]) -> list[tuple[int, list[float | None]]]:
+    """The count and the `quantiles` of each: what has not been added up yet is, for many at once."""
+    found: list[tuple[int, list[float | None]]] = []
+    for start in range(0, len(histograms), _AT_ONCE):
+        some = histograms[start : start + _AT_ONCE]
+        waiting = [each for each in some if each._parts and not each._added]
+        if not shares or sum(len(each._parts) for each in waiting) < _MANY:
+            waiting = []
+        known = dict(zip(map(id, waiting), _summaries(waiting, shares), strict=True))
+        found += [known.get(id(each)) or (each.count, each.quantiles(shares)) for each in some]
+    return found
+
+
+def _summaries(waiting: Sequence[Histogram], shares: Sequence[float]) -> list[tuple[int, list[float | None]]]:
+    if not waiting:
+        return []
+    import numpy as np  # noqa: PLC0415 (as at _MANY)
+
+    arrays = [_arrays(width, waiting) for width in {part[1] for each in waiting for part in each._parts}]
+    owners, buckets, counts = (np.concatenate(found) for found in zip(*arrays, strict=True))
+    if not len(buckets):
+        return [(0, [None] * len(shares)) for _ in waiting]
+    first = int(buckets.min())
+    size = int(buckets.max()) - first + 1
+    sums = np.bincount(owners * size + (buckets - first), counts, len(waiting) * size).reshape(-1, size)
+    seen = sums.cumsum(axis=1)
+    ranks = np.maximum(1, np.ceil(np.outer(seen[:, -1], shares)))
+    places = [(seen < ranks[:, place : place + 1]).sum(axis=1) + first for place in range(len(shares))]
+    return [
+        (total, [value_of(bucket) if total else None for bucket in row])
+        for total, row in zip(seen[:, -1].astype(np.int64).tolist(), np.transpose(places).tolist(), strict=True)
+    ]
+
+
+def _arrays(width: int, waiting: Sequence[Histogram]) -> tuple[Any, Any, Any]:
+    """Of all parts of this width: which of the histograms each bucket is of, the bucket, and its count."""
+    import numpy as np  # noqa: PLC0415 (as at _MANY)
+
+    parts = [(place, part) for place, each in enumerate(waiting) for part in each._parts if part[1] == width]
+    buckets, counts = _joined([part for _, part in parts])
+    sizes = [_middle(part) // 2 - 1 for _, part in parts]
+    owners = np.repeat([place for place, _ in parts], sizes)
+    return owners, np.frombuffer(buckets, "<u2").astype(np.int64), np.frombuffer(counts, f"<u{width}").astype(float)
+
+
+def _joined(parts: Sequence[bytes]) -> tuple[bytes, bytes]:
+    """The buckets of all parts, and their counts."""
+    middles = [_middle(part) for part in parts]
+    pairs = list(zip(parts, middles, strict=True))
+    return b"".join([part[2:middle] for part, middle in pairs]), b"".join([part[middle:] for part, middle in pairs])
+
+
 def _check(data: bytes) -> None:
     if len(data) < 2 or data[0] != _VERSION or data[1] not in _WIDTHS:
         raise ValueError("these bytes are no histogram of a known version")
@@ -187,9 +241,7 @@ def _summed(width: int, parts: Sequence[bytes]) -> Iterable[tuple[int, int]]:
     """Of parts of the same width; sums are exact below 2^53."""
     import numpy as np  # noqa: PLC0415 (as at _MANY)
 
-    middles = [_middle(part) for part in parts]
-    buckets = b"".join([part[2:middle] for part, middle in zip(parts, middles, strict=True)])
-    counts = b"".join([part[middle:] for part, middle in zip(parts, middles, strict=True)])
+    buckets, counts = _joined(parts)
     sums = np.bincount(np.frombuffer(buckets, "<u2"), np.frombuffer(counts, f"<u{width}"))
     (found,) = sums.nonzero()
     return zip(found.tolist(), sums[found].astype(np.int64).tolist(), strict=True)

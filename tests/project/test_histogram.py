@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from everquant.histogram import BUCKET_OF_ONE, RELATIVE_ERROR, Histogram, bucket_of, value_of
+from everquant.histogram import BUCKET_OF_ONE, RELATIVE_ERROR, Histogram, bucket_of, summaries, value_of
 
 WEEKS_MS = 10 * 7 * 86_400_000
 VALUES = st.lists(st.integers(0, WEEKS_MS) | st.floats(1e-9, 1e12), min_size=1, max_size=60)
@@ -140,3 +140,31 @@ def test_many_parts_at_once_are_the_same_as_one_after_the_other(parts: list[dict
     copied.merge(at_once)
     assert copied == at_once == Histogram(one_by_one)
     assert at_once.count == one_by_one.total()
+
+
+PARTS = st.lists(st.dictionaries(st.integers(0, 2000), st.integers(1, 2**33), max_size=5), max_size=8)
+
+
+@given(st.lists(st.tuples(PARTS, st.booleans()), max_size=12), st.lists(st.floats(0, 1), max_size=4))
+def test_summaries_are_what_each_histogram_says(given: list[tuple[list[dict[int, int]], bool]], shares: list[float]):
+    shares.sort()
+
+    def make() -> list[Histogram]:
+        made = []
+        for parts, is_added_to in given:
+            histogram = Histogram({3: 2} if is_added_to else ())
+            histogram.merge_bytes(*(Histogram(part).to_bytes() for part in parts))
+            made.append(histogram)
+        return made
+
+    assert summaries(make(), shares) == [(each.count, each.quantiles(shares)) for each in make()]
+
+
+def test_summaries_of_hundreds() -> None:
+    rng = random.Random(3)
+    made = [of([round(rng.lognormvariate(7, 1)) for _ in range(9)]).to_bytes() for _ in range(1100)]
+    several = [Histogram() for _ in made]
+    for histogram, data in zip(several, made, strict=True):
+        histogram.merge_bytes(data, data)
+    single = [Histogram.from_bytes(data).quantiles([0.5, 0.99]) for data in made]
+    assert summaries(several, [0.5, 0.99]) == [(18, values) for values in single]

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from apps.analytics.queries.asking import Query
-from apps.analytics.queries.measuring import Json, Totals, measures, merged, rank_of
+from apps.analytics.queries.measuring import Json, Totals, measures, measures_of, merged, rank_of
 from apps.analytics.queries.naming import Names, group_of
 
 Key = tuple[Any, ...]
@@ -62,4 +62,5 @@ def group_json(query: Query, key: Key, names: Names) -> list[Json]:
 def filled(cells: dict[int, Any], buckets: int) -> list[Json]:
     """The measures of every bucket: nothing is zero requests, and no percentile."""
     empty = measures(NOTHING)
-    return [measures(cells[bucket]) if bucket in cells else empty for bucket in range(buckets)]
+    found = dict(zip(cells, measures_of(list(cells.values())), strict=True))
+    return [found.get(bucket, empty) for bucket in range(buckets)]

@@ -6,10 +6,11 @@ from decimal import Decimal
 from typing import Any
 
 from apps.evaluations.statistics.binary import wilson_interval
-from everquant.histogram import Histogram
+from everquant.histogram import Histogram, summaries
 
 Json = dict[str, Any]
 PERCENTILES = (50, 90, 95, 99)
+_NAMES = tuple(f"p{share}_ms" for share in PERCENTILES)
 CONFIDENCE = 0.95
 COUNTS = (
     "requests", "errors", "cancelled", "cached", "unpriced", "input_tokens", "cached_input_tokens",
@@ -68,15 +69,24 @@ def money(amount: Decimal) -> str:
 
 def measures(cell: Any) -> Json:
     """Everything of a cell, for JSON; money as text, percentiles null where nothing was measured."""
-    counts = {name: getattr(cell, name) for name in COUNTS}
-    return {
-        **counts,
-        "succeeded": finished(cell) - cell.errors,
-        "success_rate": rate(finished(cell) - cell.errors, finished(cell)),
-        **{name: money(getattr(cell, name)) for name in MONEY},
-        "latency": waits(cell.latency, cell.latency_sum_ms),
-        "first_token": waits(cell.first_token, cell.first_token_sum_ms),
-    }
+    return measures_of([cell])[0]
+
+
+def measures_of(cells: Sequence[Any]) -> list[Json]:
+    """The same of each, which is quicker."""
+    latencies = _waits_of([(cell.latency, cell.latency_sum_ms) for cell in cells])
+    first_tokens = _waits_of([(cell.first_token, cell.first_token_sum_ms) for cell in cells])
+    return [
+        {
+            **{name: getattr(cell, name) for name in COUNTS},
+            "succeeded": finished(cell) - cell.errors,
+            "success_rate": rate(finished(cell) - cell.errors, finished(cell)),
+            **{name: money(getattr(cell, name)) for name in MONEY},
+            "latency": latency,
+            "first_token": first_token,
+        }
+        for cell, latency, first_token in zip(cells, latencies, first_tokens, strict=True)
+    ]
 
 
 def rate(successes: int, n: int) -> Json:
@@ -88,10 +98,15 @@ def rate(successes: int, n: int) -> Json:
 
 
 def waits(histogram: Histogram, sum_ms: int) -> Json:
-    n = histogram.count
-    found = histogram.quantiles([share / 100 for share in PERCENTILES])
-    named = {f"p{share}_ms": value for share, value in zip(PERCENTILES, found, strict=True)}
-    return {"n": n, "mean_ms": sum_ms / n if n else None, **named}
+    return _waits_of([(histogram, sum_ms)])[0]
+
+
+def _waits_of(measured: Sequence[tuple[Histogram, int]]) -> list[Json]:
+    found = summaries([histogram for histogram, _ in measured], [share / 100 for share in PERCENTILES])
+    return [
+        {"n": n, "mean_ms": sum_ms / n if n else None, **dict(zip(_NAMES, values, strict=True))}
+        for (n, values), (_, sum_ms) in zip(found, measured, strict=True)
+    ]
 
 
 def tokens(cell: Any) -> int:
