@@ -220,8 +220,9 @@ def test_a_model_without_limits_costs_no_round_trip_of_its_own(execute, prompt):
     assert "eq:gate:trouble" in commands[0]
 
 
-def test_a_model_with_limits_costs_two(execute, make_prompt, make_model):
+def test_a_model_with_limits_costs_one_that_is_waited_for(execute, make_prompt, make_model):
     make_model(is_default=True, max_concurrency=5, requests_per_minute=100, tokens_per_minute=100_000)
     prompt = make_prompt()
     execute(prompt)
-    assert len(commands_of(lambda: execute(prompt))) == 3
+    scripts = [command for command in commands_of(lambda: execute(prompt)) if command.startswith("EVALSHA")]
+    assert len(scripts) in {2, 3}  # what is prefetched, the entry, and often already the end, by a thread of its own

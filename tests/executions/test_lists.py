@@ -42,6 +42,7 @@ def test_a_list_has_what_is_small_and_is_newest_first(execute, prompt, listed):
         "cache_ttl_s",
         "output_json",
         "attempts",
+        "is_payload_purged",
     }
     assert set(answers[0]) - set(body["data"][0]) == large
     assert body["data"][1] == {name: value for name, value in answers[0].items() if name not in large}

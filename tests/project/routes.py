@@ -164,7 +164,7 @@ ROUTES = [
     Route("GET", "prompts/<uuid:pk>", "prompts:read", 1),
     Route("PUT", "prompts/<uuid:pk>", "prompts:update", 11, body=_prompt("hello")),
     Route("PATCH", "prompts/<uuid:pk>", "prompts:update", 6, body={"name": "New"}),
-    Route("DELETE", "prompts/<uuid:pk>", "prompts:delete", 5),
+    Route("DELETE", "prompts/<uuid:pk>", "prompts:delete", 6),
     Route("POST", "prompts/<uuid:pk>/restore", "prompts:delete", 6),
     Route("POST", "prompts/<uuid:pk>/duplicate", "prompts:create", 5, body={"slug": "copy"}),
     Route("POST", "prompts/<uuid:pk>/render", "prompts:read", 1, body={"variables": {"name": "Ada"}}),

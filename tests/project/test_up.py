@@ -63,7 +63,7 @@ class Up:
         return self
 
     def get(self, path: str) -> requests.Response:
-        return requests.get(f"http://127.0.0.1:{self.port}{path}", timeout=30)
+        return requests.get(f"http://127.0.0.1:{self.port}{path}", timeout=60)
 
     def password(self) -> str:
         found = re.search(r"admin@example\.com +(\S+)", self.output)

@@ -20,7 +20,7 @@ from apps.evaluations.models import (
 )
 from apps.executions.models import UNIT_ID_LENGTH, Source, Status
 from apps.executions.serializers import AnyField
-from apps.prompts.models import SLUG, SLUG_LENGTH
+from apps.prompts.models import SLUG, SLUG_LENGTH, VARIANT_LENGTH
 from apps.prompts.serializers import ObjectField, SchemaField, tags_field
 from everquant.api.serializers import (
     StrictBooleanField,
@@ -278,6 +278,8 @@ class ExecutionCriteriaSerializer(StrictSerializer):
     provider_model = _text(200)
     created_by = StrictUUIDField(required=False)
     api_key_id = StrictUUIDField(required=False)
+    ab_test_id = StrictUUIDField(required=False)
+    ab_variant = _text(VARIANT_LENGTH)
     unit_id = _text(UNIT_ID_LENGTH)
     finish_reason = _text(32)
     error_code = _text(40)
