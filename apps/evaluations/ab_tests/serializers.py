@@ -216,6 +216,10 @@ class ReasonSerializer(StrictSerializer):
     reason = StrictCharField(max_length=REASON_LENGTH)
 
 
+class ABStartSerializer(StrictSerializer):
+    reason = StrictCharField(default="", allow_blank=True, max_length=REASON_LENGTH, help_text="Of the first phase.")
+
+
 class ForceSerializer(StrictSerializer):
     """To force it needs a reason."""
 

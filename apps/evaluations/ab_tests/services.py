@@ -93,8 +93,10 @@ def delete_test(*, test: ABTest) -> None:
 
 
 @transaction.atomic(savepoint=False)
-def start(*, test: ABTest, by: Principal) -> ABTest:
+def start(*, test: ABTest, by: Principal, reason: str = "") -> ABTest:
     """Running from now on, with its planned units if the prompt's calls tell them; one that runs is left as it is.
+
+    The reason is kept with the first phase.
 
     Raises Conflict with everything that it lacks, and while another test of the prompt is live; Forbidden when what
     traffic gets is protected.
@@ -117,7 +119,7 @@ def start(*, test: ABTest, by: Principal) -> ABTest:
             "Another test of the prompt runs or is paused: stop it first.", details={"prompt_id": "Has another test."}
         ) from error
     weights = {variant.name: variant.weight for variant in variants}
-    _begin_phase(locked, weights, reason="", created_by_id=by.user_id)
+    _begin_phase(locked, weights, reason=reason, created_by_id=by.user_id)
     _log(locked, by)
     return locked
 

@@ -12,7 +12,6 @@ from apps.evaluations.ab_tests.filters import ABTestFilter
 from apps.evaluations.ab_tests.representation import with_parts
 from apps.prompts.models import ABTest
 from apps.users.tenancy import ResourceViewSet
-from everquant.api.serializers import EmptySerializer
 
 _EXECUTE, _UPDATE = "abtests:execute", "abtests:update"
 
@@ -44,7 +43,7 @@ class ABTestViewSet(ResourceViewSet):
         "create": shapes.ABTestInputSerializer,
         "update": shapes.ABTestInputSerializer,
         "partial_update": shapes.ABTestChangeSerializer,
-        "start": EmptySerializer,
+        "start": shapes.ABStartSerializer,
         "stop": shapes.ReasonSerializer,
         "pause": shapes.ReasonSerializer,
         "resume": shapes.ABResumeSerializer,

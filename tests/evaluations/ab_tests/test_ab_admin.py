@@ -145,7 +145,8 @@ def test_a_test_is_led_through_its_life(operator, prompt, make_ab_test):
     assert offered(operator, test) == ["start"]
     assert "share the prompt" in operator.get(f"{PAGES}/{test.id}/start/").content.decode()
     assert status_of(test) == "draft"
-    assert "Greeting: started." in act(operator, test, "start")
+    assert "Greeting: started." in act(operator, test, "start", reason="Shorter is kinder")
+    assert "Shorter is kinder" in page(operator, test)
     assert offered(operator, test) == ["pause", "stop"]
     assert "Greeting: paused." in act(operator, test, "pause", reason="Night")
     assert offered(operator, test) == ["resume", "stop"]
@@ -209,7 +210,7 @@ def test_one_that_was_paused_by_itself_is_resumed_only_with_force(operator, prom
 def test_what_cannot_be_is_said_on_the_form_and_nothing_is_done(operator, prompt, make_ab_test, name, body):
     test = make_ab_test(prompt)
     answer = operator.post(f"{PAGES}/{test.id}/{name}/", body)
-    if name == "start":
+    if name == "start":  # which changes nothing of one that runs
         assert answer.status_code == 302
     else:
         assert answer.status_code == 200

@@ -95,7 +95,8 @@ def test_what_each_state_lets_happen(state, editor, prompt):
 
 def test_a_start_splits_the_traffic(editor, prompt, execute):
     test = make_draft(editor, prompt)
-    started = act(editor, test, "start")
+    started = act(editor, test, "start", reason="Shorter is kinder.")
+    assert started["phases"][0]["reason"] == "Shorter is kinder."
     assert (started["status"], started["phase"], started["started_at"] is not None) == ("running", 1, True)
     assert [(one["number"], one["weights"]) for one in started["phases"]] == [(1, {"control": 0.5, "formal": 0.5})]
     assert audited(test) == [(editor.user.id, ["draft", "running"])]

@@ -39,8 +39,8 @@ _ALL = (
         ABTestStatus.RUNNING,
         "From now on the variants share the prompt's traffic by their weights. Versions, models, parameters and "
         "metrics cannot be changed any more.",
-        ConfirmationForm,
-        lambda test, by, said: services.start(test=test, by=by),
+        ReasonForm,
+        lambda test, by, said: services.start(test=test, by=by, reason=said["reason"]),
         source=ABTestStatus.DRAFT,
     ),
     Action(
