@@ -26,6 +26,7 @@ class Leaving:
         self._left: deque[Left] = deque()
         self._news = threading.Event()
         self._lock = threading.Lock()
+        self._telling = threading.Lock()
         self._thread: threading.Thread | None = None
 
     def add(self, left: Left) -> None:
@@ -37,7 +38,11 @@ class Leaving:
                 self._thread.start()
 
     def take(self) -> list[Left]:
-        """All that have not been told of, to be told by the caller."""
+        """All that have not been told of, to be told by the caller; those that are just being told are waited for."""
+        with self._telling:
+            return self._drain()
+
+    def _drain(self) -> list[Left]:
         taken = []
         while self._left:
             try:
@@ -50,14 +55,17 @@ class Leaving:
         while True:
             has_news = self._news.wait(_IDLE_S)
             self._news.clear()
-            left = self.take()
-            if left:
-                try:
-                    self._tell(left)
-                except Exception:
-                    logger.exception("gate_not_told", count=len(left))
-                continue
+            with self._telling:
+                left = self._drain()
+                if left:
+                    self._tell_safely(left)
             with self._lock:
-                if not has_news and not self._left:
+                if not (has_news or left or self._left):
                     self._thread = None
                     return
+
+    def _tell_safely(self, left: list[Left]) -> None:
+        try:
+            self._tell(left)
+        except Exception:
+            logger.exception("gate_not_told", count=len(left))
