@@ -1,12 +1,12 @@
 """Bars and lines over time as SVG, without a script, as wide as their place.
 
 Pure. Colours are those of static/analytics/dashboard.css. Places are percentages of the plot, so that letters keep
-their size on every screen; the style sheet leaves room around it for the marks of the axes. Each step has a title
-that tells its figures to whoever points at it.
+their size on every screen; the style sheet leaves room around it for the marks of the axes, as wide as the longest.
+Each step has a title that tells its figures to whoever points at it.
 """
 
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from html import escape
@@ -17,8 +17,12 @@ from apps.evaluations.ab_tests.admin.axes import number_ticks, time_ticks
 ABOUT_MARKS, MOST_MARKS = 4, 6
 GAP = 0.16
 """Share of a step that is left free between bars."""
+SMALLEST = 1e-12
+"""Less than that is nothing: amounts of money have twelve places."""
 LEAST = 1e-3
 """Where a logarithmic scale begins at the earliest."""
+Level = tuple[float, str]
+"""Its place from the top, and its mark."""
 Write = Callable[[float], str]
 
 
@@ -46,22 +50,18 @@ class Axis:
         return 100 * ((moment - self.starts[0]) / (self.starts[-1] - self.starts[0]))
 
 
-def bars(axis: Axis, series: Sequence[Series], *, title: str, write: Write, least: float = 1e-6) -> str:
+def bars(axis: Axis, series: Sequence[Series], *, title: str, write: Write, least: float = 0.0) -> str:
     """The series on top of each other, the first one lowest; negative values are none. The axis ends at `least`
-    or higher."""
+    or higher, and at 1 where there is nothing."""
     totals = [sum(max(0.0, each.values[place] or 0.0) for each in series) for place in range(len(axis.said))]
     top = max(least, *totals)
+    top = top if top >= SMALLEST else 1.0
     marks = number_ticks(0.0, top, about=ABOUT_MARKS)
     # The highest bar ends below the next mark.
     high = marks[-1] if marks[-1] >= top * (1 - 1e-9) else marks[-1] + marks[1]
-    marks = number_ticks(0.0, high, about=ABOUT_MARKS)
-    parts = [
-        *_levels([(100 * (1 - mark / high), write(mark)) for mark in marks]),
-        *_times(axis),
-        *(part for place in range(len(axis.said)) for part in _stack(axis, series, place, high)),
-        *_targets(axis),
-    ]
-    return _document(title, parts)
+    levels = [(100 * (1 - mark / high), write(mark)) for mark in number_ticks(0.0, high, about=ABOUT_MARKS)]
+    stacks = (part for place in range(len(axis.said)) for part in _stack(axis, series, place, high))
+    return _document(title, axis, levels, stacks)
 
 
 def _stack(axis: Axis, series: Sequence[Series], place: int, high: float) -> Iterator[str]:
@@ -88,13 +88,8 @@ def lines(axis: Axis, series: Sequence[Series], *, title: str, write: Write) -> 
         share = (math.log10(max(LEAST, value)) - low) / (high - low)
         return 100 * (1 - min(1.0, max(0.0, share)))
 
-    parts = [
-        *_levels([(y(mark), write(mark)) for mark in marks]),
-        *_times(axis),
-        *(part for each in series for part in _line(axis, each, y)),
-        *_targets(axis),
-    ]
-    return _document(title, parts)
+    levels = [(y(mark), write(mark)) for mark in marks]
+    return _document(title, axis, levels, (part for each in series for part in _line(axis, each, y)))
 
 
 def _marks(low: float, high: float) -> list[float]:
@@ -123,8 +118,8 @@ def _line(axis: Axis, series: Series, y: Callable[[float], float]) -> Iterator[s
             yield f'<circle class="db-dot {series.kind}" cx="{here[0]:.3f}%" cy="{here[1]:.3f}%" r="3"/>'
 
 
-def _levels(marks: Sequence[tuple[float, str]]) -> Iterator[str]:
-    for y, said in marks:
+def _levels(levels: Sequence[Level]) -> Iterator[str]:
+    for y, said in levels:
         kind = "db-base" if y > 99.9 else "db-grid"
         yield f'<line class="{kind}" x1="0%" x2="100%" y1="{y:.3f}%" y2="{y:.3f}%"/>'
         yield f'<text class="db-mark" x="-8" y="{y:.3f}%" dy="4" text-anchor="end">{_text(said)}</text>'
@@ -148,10 +143,12 @@ def _targets(axis: Axis) -> Iterator[str]:
         )
 
 
-def _document(title: str, parts: Sequence[str]) -> str:
+def _document(title: str, axis: Axis, levels: Sequence[Level], drawn: Iterable[str]) -> str:
+    parts = [*_levels(levels), *_times(axis), *drawn, *_targets(axis)]
+    longest = max(len(said) for _, said in levels)
     return (
-        f'<svg xmlns="http://www.w3.org/2000/svg" class="db-chart" role="img" aria-label="{_text(title)}">'
-        f"{''.join(parts)}</svg>"
+        f'<svg xmlns="http://www.w3.org/2000/svg" class="db-chart" style="--db-longest: {longest}ch" role="img" '
+        f'aria-label="{_text(title)}">{"".join(parts)}</svg>'
     )
 
 

@@ -14,7 +14,7 @@ from apps.analytics.dashboard.traffic import Group, Step, Traffic
 from apps.analytics.queries.measuring import VALUES, tokens
 from apps.workflows.admin.showing import duration
 
-LEAST_REQUESTS, LEAST_ERROR_RATE, LEAST_COST = 4.0, 0.05, 1e-6
+LEAST_REQUESTS, LEAST_ERROR_RATE = 4.0, 0.05
 PERCENTILES = (
     ("p50", "latency_p50_ms", "half take longer"),
     ("p95", "latency_p95_ms", "1 of 20 takes longer"),
@@ -114,7 +114,7 @@ def _costs(cells: Sequence[Any]) -> Any:
     series = [charts.Series("Cost", "db-cost", [float(cell.cost_usd) for cell in cells])]
 
     def draw(axis: charts.Axis, *, title: str) -> str:
-        return charts.bars(axis, series, title=title, write=writing.short_dollars, least=LEAST_COST)
+        return charts.bars(axis, series, title=title, write=writing.short_dollars)
 
     return "Cost", [], ["Cost", "Tokens"], rows, draw
 

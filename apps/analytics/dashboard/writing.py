@@ -32,6 +32,9 @@ def dollars(amount: Decimal | float) -> str:
 
 
 def short_dollars(amount: float) -> str:
+    """For the marks of an axis: `$0`, `$0.50`, `$20`, `$1.5k`; of less than ten cents every digit."""
+    if 0.1 <= amount < 1000 and amount != round(amount):
+        return f"${amount:.2f}"
     return f"${short(amount)}"
 
 

@@ -34,4 +34,8 @@ def time_ticks(start: datetime, end: datetime, *, about: int = 7) -> list[tuple[
 
 
 def _clock(moment: datetime, *, is_new: bool) -> str:
-    return f"{moment.day} {moment:%b} {moment:%H:%M}" if is_new else f"{moment:%H:%M}"
+    """A day that begins is its date alone."""
+    day, clock = f"{moment.day} {moment:%b}", f"{moment:%H:%M}"
+    if not is_new:
+        return clock
+    return day if clock == "00:00" else f"{day} {clock}"
