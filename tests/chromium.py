@@ -1,164 +1,226 @@
-"""A real browser for tests: Debian's Chromium, driven through the pipe of its DevTools protocol.
+"""A real browser for tests: Debian's Chromium, driven by Playwright. Load with `pytest_plugins = ["tests.chromium"]`.
 
-Commands go in at file descriptor 3 and messages come out of 4, each JSON with a NUL at its end.
+Playwright keeps an event loop running in its thread, and in such a thread Django refuses the ORM. So the browser has
+a thread of its own, and tests hand it what to do.
 """
 
-import base64
-import json
+from __future__ import annotations
+
 import os
-import select
 import shutil
-import subprocess
-import time
-from contextlib import suppress
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
 
-BINARY = next(
-    (found for name in ("chromium", "chromium-browser", "google-chrome") if (found := shutil.which(name))), None
-)
-PATIENCE_S = 30.0
-_FLAGS = (
-    "--headless=new", "--remote-debugging-pipe", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage",
-    "--disable-background-networking", "--disable-component-update", "--disable-sync", "--no-first-run",
-    "--hide-scrollbars", "--force-device-scale-factor=1",
-)  # fmt: skip
+import pytest
+from django.conf import settings
+from django.test import Client
 
+from apps.users.models import User
 
-class BrowserError(Exception):
-    """The browser refused a command, a script on the page threw, or nothing came in time."""
+if TYPE_CHECKING:
+    from playwright import sync_api
+
+BINARIES = ("chromium", "chromium-browser", "google-chrome")
+MISSING = "no Chromium on this machine for tests of pages (Debian: apt-get install chromium)"
+PATIENCE_S = 30
+EMAIL, PASSWORD = "op@example.com", "correct horse battery"
+# WCAG 2.2, 1.4.3 (text) and 1.4.11 (what is not text).
+TEXT_CONTRAST, SHAPE_CONTRAST = 4.5, 3.0
+
+# The contrast of each element's colour, by the formula of WCAG, to what is painted behind it: of translucent grounds
+# what shines through, and for letters of drawings also the boxes that they stand in.
+_CONTRASTS = """
+([selector, property]) => {
+  const canvas = document.createElement('canvas').getContext('2d', {willReadFrequently: true});
+  const light = (colours) => {
+    for (const colour of ['#fff', ...colours]) { canvas.fillStyle = colour; canvas.fillRect(0, 0, 1, 1); }
+    const [r, g, b] = [...canvas.getImageData(0, 0, 1, 1).data].map(
+      (part) => (part /= 255) <= 0.04045 ? part / 12.92 : ((part + 0.055) / 1.055) ** 2.4);
+    return 0.2126 * r + 0.7152 * g + 0.0722 * b;
+  };
+  const grounds = (element) => {
+    const found = [];
+    for (let each = element.parentElement; each; each = each.parentElement) {
+      const box = each.querySelector(':scope > .wf-box, :scope > a > .wf-box');
+      if (box) found.unshift(getComputedStyle(box).fill);
+      found.unshift(getComputedStyle(each).backgroundColor);
+    }
+    return found;
+  };
+  return [...document.querySelectorAll(selector)].filter((each) => each.checkVisibility()).map((element) => {
+    const behind = grounds(element);
+    const pair = [light([...behind, getComputedStyle(element)[property]]), light(behind)];
+    return (Math.max(...pair) + 0.05) / (Math.min(...pair) + 0.05);
+  });
+}
+"""
+# Text and shapes that leave the nearest of the frames around them, with what they are.
+_OUTSIDE = """
+([selector, frame]) => [...document.querySelectorAll(selector)].filter((each) => {
+  if (!each.checkVisibility()) return false;
+  const [own, around] = [each, each.closest(frame)].map((one) => one.getBoundingClientRect());
+  return own.left < around.left - 1 || own.right > around.right + 1 || own.top < around.top - 1
+    || own.bottom > around.bottom + 1;
+}).map((each) => each.outerHTML)
+"""
+_WIDER_THAN_THE_WINDOW = """
+() => [...document.querySelectorAll('body *')].filter((each) => each.checkVisibility()
+  && each.getBoundingClientRect().right > innerWidth + 1
+  && !each.closest('.wf-scroll, .wf-canvas, .ab-canvas, .wf-json')).map((each) => each.outerHTML.slice(0, 300))
+"""
+# Pages of the admin stay hidden until their scripts have run.
+_IS_READY = "() => !document.querySelector('[x-cloak]') && document.fonts.status === 'loaded'"
 
 
 class Chromium:
-    """One browser with one page. `complaints` are what went wrong on it: exceptions, console errors, failed loads."""
+    """One browser, in a thread of its own."""
 
-    def __init__(self, profile: Path) -> None:
-        if BINARY is None:
-            raise BrowserError("there is no Chromium on this machine")
-        commands, messages = os.pipe(), os.pipe()
-        self._out, self._in = commands[1], messages[0]
-        # The shell puts the two ends where the browser looks for them: descriptors of Python are not inherited so.
-        line = f'exec "$@" 3<&{commands[0]} 4>&{messages[1]}'
-        arguments = [BINARY, *_FLAGS, f"--user-data-dir={profile}", "about:blank"]
-        self._process = subprocess.Popen(
-            ["/bin/bash", "-c", line, "bash", *arguments],
-            pass_fds=(commands[0], messages[1]),
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.DEVNULL,
-        )
-        os.close(commands[0])
-        os.close(messages[1])
-        self._buffer, self._number, self._session = b"", 0, ""
-        self._events: list[dict[str, Any]] = []
+    def __init__(self, binary: str) -> None:
+        self._thread = ThreadPoolExecutor(1, "chromium")
+        self.do(self._start, binary)
+
+    def _start(self, binary: str) -> None:
+        # Takes long, and only few test processes have pages to look at.
+        from playwright.sync_api import sync_playwright
+
+        self._playwright = sync_playwright().start()
+        self._browser = self._playwright.chromium.launch(executable_path=binary)
+
+    def do(self, act: Callable[..., Any], *given: Any) -> Any:
+        """What `act` gives or raises in the browser's thread. Nothing of Playwright may leave it."""
+        return self._thread.submit(act, *given).result(2 * PATIENCE_S)
+
+    def new_context(self) -> sync_api.BrowserContext:
+        return self._browser.new_context()
+
+    def close(self) -> None:
+        def end() -> None:
+            self._browser.close()
+            self._playwright.stop()
+
+        self.do(end)
+        self._thread.shutdown()
+
+
+class Page:
+    """A page at `base`, with cookies of its own.
+
+    `complaints` are what went wrong: exceptions, errors on the console, failed answers, requests to another host.
+    """
+
+    def __init__(self, browser: Chromium, base: str) -> None:
+        self._browser, self.base = browser, base
         self.complaints: list[str] = []
+        browser.do(self._open)
 
-    def __enter__(self) -> Self:
-        target = self.command("Target.createTarget", url="about:blank")["targetId"]
-        self._session = self.command("Target.attachToTarget", targetId=target, flatten=True)["sessionId"]
-        for domain in ("Page", "Runtime", "Log", "Network"):
-            self.command(f"{domain}.enable")
-        return self
+    def _open(self) -> None:
+        self._context = self._browser.new_context()
+        self._context.set_default_timeout(1000 * PATIENCE_S)
+        self._page = self._context.new_page()
+        self._page.on("pageerror", lambda error: self.complaints.append(str(error)))
+        self._page.on("console", self._note_message)
+        self._page.on("request", self._note_request)
+        self._page.on("response", self._note_response)
 
-    def __exit__(self, *_: object) -> None:
-        with suppress(BrowserError, OSError):
-            self._session = ""
-            self.command("Browser.close")
-        try:
-            self._process.wait(PATIENCE_S)
-        except subprocess.TimeoutExpired:
-            self._process.kill()
-            self._process.wait()
-        os.close(self._out)
-        os.close(self._in)
+    def _note_message(self, message: sync_api.ConsoleMessage) -> None:
+        if message.type in {"error", "warning"}:
+            self.complaints.append(f"{message.text} {message.location.get('url', '')}")
 
-    def command(self, method: str, **params: Any) -> dict[str, Any]:
-        """What the browser answers to it."""
-        self._number += 1
-        message = {"id": self._number, "method": method, "params": params}
-        if self._session:
-            message["sessionId"] = self._session
-        os.write(self._out, json.dumps(message).encode() + b"\0")
-        deadline = time.monotonic() + PATIENCE_S
-        while True:
-            got = self._receive(deadline)
-            if got.get("id") == self._number:
-                break
-            self._note(got)
-        if "error" in got:
-            raise BrowserError(f"{method}: {got['error']['message']}")
-        found: dict[str, Any] = got["result"]
-        return found
+    def _note_request(self, request: sync_api.Request) -> None:
+        address = urlsplit(request.url)
+        if address.scheme != "data" and address.netloc != urlsplit(self.base).netloc:
+            self.complaints.append(f"asks another host: {request.url}")
 
-    def _receive(self, deadline: float) -> dict[str, Any]:
-        while b"\0" not in self._buffer:
-            ready, _, _ = select.select([self._in], [], [], max(0.0, deadline - time.monotonic()))
-            chunk = os.read(self._in, 1 << 20) if ready else b""
-            if not chunk:
-                raise BrowserError("nothing came from the browser")
-            self._buffer += chunk
-        message, _, self._buffer = self._buffer.partition(b"\0")
-        got: dict[str, Any] = json.loads(message)
-        return got
+    def _note_response(self, response: sync_api.Response) -> None:
+        if response.status >= 400:
+            self.complaints.append(f"{response.status} {response.url}")
 
-    def _note(self, event: dict[str, Any]) -> None:
-        self._events.append(event)
-        method, params = event.get("method"), event.get("params", {})
-        if method == "Runtime.exceptionThrown":
-            self.complaints.append(str(params["exceptionDetails"].get("exception", {}).get("description")))
-        elif method == "Runtime.consoleAPICalled" and params["type"] == "error":
-            self.complaints.append(str([each.get("value") for each in params["args"]]))
-        elif method == "Log.entryAdded" and params["entry"]["level"] == "error":
-            self.complaints.append(f"{params['entry']['text']} {params['entry'].get('url', '')}")
-        elif method == "Network.responseReceived" and params["response"]["status"] >= 400:
-            self.complaints.append(f"{params['response']['status']} {params['response']['url']}")
+    def do(self, act: Callable[[sync_api.Page], Any]) -> Any:
+        """What it gives. For what has no method here; locators and the like must not leave it."""
+        return self._browser.do(act, self._page)
 
-    def addresses(self) -> list[str]:
-        """Of everything that was asked for since the page was opened."""
-        sent = (each["params"] for each in self._events if each.get("method") == "Network.requestWillBeSent")
-        return [each["request"]["url"] for each in sent]
+    def close(self) -> None:
+        """What was told until now is in `complaints` afterwards."""
+        self.run("0")
+        self._browser.do(self._context.close)
+
+    def sign_in(self, user: User) -> None:
+        """As after the form of the login, without it."""
+        client = Client()
+        client.force_login(user)
+        name = settings.SESSION_COOKIE_NAME
+        cookie: Any = {"name": name, "value": client.cookies[name].value, "url": self.base}
+        self._browser.do(self._context.add_cookies, [cookie])
 
     def look(self, *, width: int, height: int = 900, is_dark: bool = False) -> None:
         """The size of the window, in pixels of CSS, and which colours its user prefers."""
-        self.command(
-            "Emulation.setDeviceMetricsOverride", width=width, height=height, deviceScaleFactor=1, mobile=False
-        )
-        theme = {"name": "prefers-color-scheme", "value": "dark" if is_dark else "light"}
-        self.command("Emulation.setEmulatedMedia", features=[theme])
 
-    def open(self, url: str) -> None:
-        """Returns once everything on the page is there."""
-        self._events.clear()
-        refused = self.command("Page.navigate", url=url).get("errorText")
-        if refused:
-            raise BrowserError(f"{url}: {refused}")
-        self._wait_for_load()
+        self.do(lambda page: page.set_viewport_size({"width": width, "height": height}))
+        self.do(lambda page: page.emulate_media(color_scheme="dark" if is_dark else "light"))
 
-    def _wait_for_load(self) -> None:
-        deadline = time.monotonic() + PATIENCE_S
-        while not any(event.get("method") == "Page.loadEventFired" for event in self._events):
-            self._note(self._receive(deadline))
-        # Pages of the admin stay hidden until their scripts have run.
-        while not self.run("!document.querySelector('[x-cloak]') && document.fonts.status === 'loaded'"):
-            if time.monotonic() > deadline:
-                raise BrowserError("the page stays hidden")
+    def open(self, path: str) -> None:
+        """Returns once everything on it is there."""
+        self.follow(lambda page: page.goto(f"{self.base}{path}"))
 
-    def submit(self, script: str) -> None:
-        """Runs a script that leads to another page, and returns once that is there."""
-        self._events.clear()
-        self.run(script)
-        self._wait_for_load()
+    def follow(self, act: Callable[[sync_api.Page], Any]) -> None:
+        """Does what leads to another page, and returns once everything on that is there."""
 
-    def run(self, expression: str) -> Any:
-        """The value of an expression of JavaScript; promises are waited for."""
-        got = self.command("Runtime.evaluate", expression=expression, returnByValue=True, awaitPromise=True)
-        if "exceptionDetails" in got:
-            raise BrowserError(str(got["exceptionDetails"].get("exception", {}).get("description")))
-        return got["result"].get("value")
+        def act_and_wait(page: sync_api.Page) -> None:
+            with page.expect_event("load"):
+                act(page)
+            page.wait_for_function(_IS_READY)
 
-    def screenshot(self, path: Path | None = None, *, is_whole: bool = True) -> bytes:
-        """PNG of the window, or of the whole page."""
-        got = self.command("Page.captureScreenshot", format="png", captureBeyondViewport=is_whole)
-        picture = base64.b64decode(got["data"])
-        if path is not None:
-            path.write_bytes(picture)
-        return picture
+        self.do(act_and_wait)
+
+    def run(self, expression: str, given: Any = None) -> Any:
+        """The value of an expression of JavaScript, or of a function of what is given; promises are waited for."""
+        return self.do(lambda page: page.evaluate(expression, given))
+
+    def contrasts(self, selector: str, style: str = "color") -> list[float]:
+        """Of what is seen, in the order of the page."""
+        found: list[float] = self.run(_CONTRASTS, [selector, style])
+        assert found, f"nothing is {selector}"
+        return found
+
+    def outside(self, selector: str, frame: str) -> list[str]:
+        """What is seen and leaves the nearest `frame` around it."""
+        found: list[str] = self.run(_OUTSIDE, [selector, frame])
+        return found
+
+    def wider_than_the_window(self) -> list[str]:
+        """What has to be scrolled to and is in nothing that is meant to be."""
+        width, found = self.run(f"[document.documentElement.scrollWidth - innerWidth, ({_WIDER_THAN_THE_WINDOW})()]")
+        return [*found, *(["the page itself"] if width > 0 else [])]
+
+    def screenshot(self, path: Path) -> None:
+        self.do(lambda page: page.screenshot(path=path, full_page=True))
+
+
+@pytest.fixture(scope="session")
+def chromium() -> Iterator[Chromium]:
+    binary = next((found for name in BINARIES if (found := shutil.which(name))), None)
+    if binary is None:
+        (pytest.fail if os.environ.get("REQUIRE_CHROMIUM") else pytest.skip)(MISSING)
+    browser = Chromium(binary)
+    yield browser
+    browser.close()
+
+
+@pytest.fixture
+def visitor(chromium: Chromium, live_server: Any) -> Iterator[Page]:
+    """A page of nobody; nothing may have gone wrong on it in the end."""
+    page = Page(chromium, f"http://localhost:{urlsplit(live_server.url).port}")
+    yield page
+    page.close()
+    assert page.complaints == []
+
+
+@pytest.fixture
+def page(visitor: Page) -> Page:
+    """A page of an operator who is signed in."""
+    visitor.sign_in(User.objects.create_superuser(EMAIL, PASSWORD))
+    visitor.look(width=1400)
+    return visitor

@@ -30,7 +30,7 @@ from everquant import cache as cache_module
 from tests.contract import check_answers
 from tests.databases import Run, empty_tables, leave_database, make_database
 
-pytest_plugins = ["tests.upstream.fixtures"]
+pytest_plugins = ["tests.upstream.fixtures", "tests.chromium"]
 
 PASSWORD = "correct horse battery"
 
