@@ -6,11 +6,12 @@ from dataclasses import dataclass
 from typing import Any
 
 from apps.analytics.queries.asking import Query
-from apps.analytics.queries.measuring import Json, Totals, measures, measures_of, merged, rank_of
+from apps.analytics.queries.measuring import Json, measures, measures_of, merged, rank_of
 from apps.analytics.queries.naming import Names, group_of
+from apps.analytics.rollups.reading import Sums
 
 Key = tuple[Any, ...]
-NOTHING = Totals()
+NOTHING = Sums()
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,10 +1,10 @@
 """What is answered of the executions that are counted together."""
 
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Sequence
 from decimal import Decimal
 from typing import Any
 
+from apps.analytics.rollups.reading import Sums
 from apps.evaluations.statistics.binary import wilson_interval
 from everquant.histogram import Histogram, summaries
 
@@ -17,45 +17,17 @@ COUNTS = (
     "cache_write_tokens", "output_tokens", "reasoning_tokens",
 )  # fmt: skip
 MONEY = ("cost_usd", "saved_cost_usd")
-_SUMS = (*COUNTS, *MONEY, "latency_sum_ms", "first_token_sum_ms")
 _TOKENS = tuple(name for name in COUNTS if name.endswith("_tokens"))
 
 
-@dataclass(slots=True)
-class Totals:
-    """Sums over cells of the rollups; cells have the same attributes, and stand for themselves alone."""
-
-    requests: int = 0
-    errors: int = 0
-    cancelled: int = 0
-    cached: int = 0
-    unpriced: int = 0
-    input_tokens: int = 0
-    cached_input_tokens: int = 0
-    cache_write_tokens: int = 0
-    output_tokens: int = 0
-    reasoning_tokens: int = 0
-    cost_usd: Decimal = Decimal(0)
-    saved_cost_usd: Decimal = Decimal(0)
-    latency_sum_ms: int = 0
-    first_token_sum_ms: int = 0
-    latency: Histogram = field(default_factory=Histogram)
-    first_token: Histogram = field(default_factory=Histogram)
-
-    @classmethod
-    def of(cls, cells: Iterable[Any]) -> "Totals":
-        found = cls()
-        for cell in cells:
-            for name in _SUMS:
-                setattr(found, name, getattr(found, name) + getattr(cell, name))
-            found.latency.merge(cell.latency)
-            found.first_token.merge(cell.first_token)
-        return found
-
-
-def merged(cells: Sequence[Any]) -> Any:
+def merged(cells: Sequence[Sums]) -> Sums:
     """One cell stands for itself: its histograms are not added to others."""
-    return cells[0] if len(cells) == 1 else Totals.of(cells)
+    if len(cells) == 1:
+        return cells[0]
+    found = Sums()
+    for cell in cells:
+        found.include(cell)
+    return found
 
 
 def finished(cell: Any) -> int:

@@ -34,15 +34,10 @@ class Scope:
     filters: Mapping[str, tuple[Any, ...]] = field(default_factory=dict)
 
 
-@dataclass(slots=True)
-class Cell:
-    """Finished executions of one interval and group. `errors` have failed, `unpriced` used tokens at no known price.
+@dataclass(slots=True, kw_only=True)
+class Sums:
+    """Of finished executions. `errors` have failed, `unpriced` used tokens at no known price. Latencies are in ms."""
 
-    `key` has a value for each dimension of the grouping, None where executions have none. Latencies are in ms.
-    """
-
-    bucket: int
-    key: tuple[Any, ...]
     requests: int = 0
     errors: int = 0
     cancelled: int = 0
@@ -59,6 +54,23 @@ class Cell:
     first_token_sum_ms: int = 0
     latency: Histogram = field(default_factory=Histogram)
     first_token: Histogram = field(default_factory=Histogram)
+
+    def include(self, other: "Sums") -> None:
+        for name in _SUMS:
+            setattr(self, name, getattr(self, name) + getattr(other, name))
+        self.latency.merge(other.latency)
+        self.first_token.merge(other.first_token)
+
+
+@dataclass(slots=True)
+class Cell(Sums):
+    """The sums of one interval and group.
+
+    `key` has a value for each dimension of the grouping, None where executions have none.
+    """
+
+    bucket: int
+    key: tuple[Any, ...]
 
     @classmethod
     def of(cls, bucket: int, key: tuple[Any, ...], row: Mapping[str, Any]) -> Self:
