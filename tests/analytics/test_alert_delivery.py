@@ -3,16 +3,23 @@
 import json
 import socketserver
 import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import timedelta
+from smtplib import SMTPRecipientsRefused
+from typing import Any
 
 import pytest
 from django.core import mail
 from django.db import DatabaseError, connection, transaction
 from django.utils import timezone
+from procrastinate.contrib.django import app
 from procrastinate.contrib.django.models import ProcrastinateJob
+from procrastinate.jobs import Job
 
+from apps.analytics.alerts import telling
 from apps.analytics.alerts.evaluating import evaluate
-from apps.analytics.models import Alert, AlertEvent
+from apps.analytics.models import Alert, AlertEvent, AlertLetter
 from apps.organizations.models import EventType, WebhookDelivery
 from apps.users.models import AuditEntry
 from tests.analytics.alerting import Calls, look, make_alert, minutes_ago
@@ -207,6 +214,58 @@ def test_a_worker_that_is_killed_between_has_told_nobody(organization, admin, en
     assert [rows.objects.count() for rows in (AlertEvent, WebhookDelivery, ProcrastinateJob)] == [1, 1, 2]
 
 
+# Letters that are not sent
+
+
+def mails_of(person, alert) -> dict[str, Any]:
+    [event] = person.client.get(f"/api/v1/alerts/{alert.id}/events").json()["data"]
+    return event["mails"]
+
+
+def test_the_history_shows_that_a_letter_was_given_up(viewer, organization, failing, settings, admin_client):
+    alert = make_alert(organization, emails=["ops@acme.example"], roles=[])
+    look(alert)
+    unsent = {"pending": 1, "succeeded": 0, "failed": 0, "last_error": ""}
+    assert mails_of(viewer, alert) == unsent
+    job = ProcrastinateJob.objects.get(task_name=telling.SEND_TASK)
+    task, refused = app.tasks[job.task_name], {**unsent, "last_error": "The mail server refuses it."}
+    with refusing(settings):
+        for attempts in range(telling.MOST_ATTEMPTS):
+            if attempts:
+                assert mails_of(viewer, alert) == refused
+            with pytest.raises(SMTPRecipientsRefused) as raised:
+                task(**job.args)
+            made = Job(id=job.id, queue="", lock=None, queueing_lock=None, task_name=task.name, attempts=attempts)
+            is_last = task.get_retry_exception(raised.value, made) is None
+            assert is_last == (attempts == telling.MOST_ATTEMPTS - 1)
+    assert mails_of(viewer, alert) == {**refused, "pending": 0, "failed": 1}
+    page = "/admin/analytics/alertevent/"
+    assert "1 given up, 0 tried again: The mail server refuses it." in admin_client.get(page).content.decode()
+    detail = admin_client.get(f"{page}{alert.events.get().id}/change/").content.decode()
+    assert "ops@acme.example" in detail
+    assert "The mail server refuses it." in detail
+
+
+def test_a_letter_that_is_sent_later_has_no_error(viewer, organization, failing, settings, run_jobs):
+    alert = make_alert(organization, emails=["ops@acme.example"], roles=[])
+    look(alert)
+    with refusing(settings), pytest.raises(SMTPRecipientsRefused):
+        run_jobs()
+    settings.EMAIL_BACKEND = "django.core.mail.backends.locmem.EmailBackend"
+    assert run_jobs() == ["send_alert_mail"]
+    assert mails_of(viewer, alert) == {"pending": 0, "succeeded": 1, "failed": 0, "last_error": ""}
+    assert [letter.attempts for letter in AlertLetter.objects.all()] == [2]
+
+
+def test_the_letter_of_a_deleted_alert_is_sent_all_the_same(admin, organization, failing, run_jobs):
+    alert = make_alert(organization, emails=["ops@acme.example"], roles=[])
+    look(alert)
+    run_jobs()
+    assert admin.client.delete(f"/api/v1/alerts/{alert.id}").status_code == 204
+    assert run_jobs() == ["send_alert_mail"]
+    assert [letter.subject for letter in mail.outbox] == ["Alert Errors fires", "Alert Errors is resolved"]
+
+
 # The test that a person asks for
 
 
@@ -252,15 +311,22 @@ class Refusing(socketserver.StreamRequestHandler):
                 return
 
 
-def test_a_test_says_when_mail_cannot_be_sent(admin, organization, settings):
+@contextmanager
+def refusing(settings: Any) -> Iterator[None]:
+    """Mails go to a server that takes none."""
     settings.EMAIL_BACKEND = "django.core.mail.backends.smtp.EmailBackend"
     settings.EMAIL_HOST, settings.EMAIL_USE_TLS = "127.0.0.1", False
     with socketserver.ThreadingTCPServer(("127.0.0.1", 0), Refusing) as server:
         settings.EMAIL_PORT = server.server_address[1]
         threading.Thread(target=lambda: server.serve_forever(0.01), daemon=True).start()
+        yield
+        server.shutdown()
+
+
+def test_a_test_says_when_mail_cannot_be_sent(admin, organization, settings):
+    with refusing(settings):
         alert = make_alert(organization, emails=["a@acme.example", "b@acme.example"], roles=[])
         refused = admin.client.post(f"/api/v1/alerts/{alert.id}/test").json()["data"]["mails"]
-        server.shutdown()
     assert {each["error"] for each in refused} == {"The mail server refuses it."}
     Alert.objects.update(tested_at=None)
     away = admin.client.post(f"/api/v1/alerts/{alert.id}/test").json()["data"]["mails"]

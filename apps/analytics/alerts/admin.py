@@ -4,10 +4,10 @@ from typing import Any
 
 from django.contrib import admin
 from django.http import HttpRequest
-from unfold.admin import ModelAdmin
+from unfold.admin import ModelAdmin, TabularInline
 
 from apps.analytics.alerts.services import update_alert
-from apps.analytics.models import Alert, AlertEvent
+from apps.analytics.models import Alert, AlertEvent, AlertLetter
 
 _CHANGEABLE = ["name", "is_active", "cooldown_minutes", "muted_until", "mute_reason"]
 _CONDITION = ["metric", "score_name", "filters", "direction", "threshold", "baseline", "window_minutes", "min_count",
@@ -44,13 +44,35 @@ class AlertAdmin(ModelAdmin):
         update_alert(alert=stored, **{name: form.cleaned_data[name] for name in form.changed_data})
 
 
+class LetterInline(TabularInline):
+    model = AlertLetter
+    fields = ["about", "email", "status", "attempts", "last_error", "updated_at"]
+    readonly_fields = fields
+    can_delete = False
+    extra = 0
+
+    def has_add_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        return False
+
+
 @admin.register(AlertEvent)
 class AlertEventAdmin(ModelAdmin):
-    list_display = ["fired_at", "organization", "alert", "reason", "message", "resolved_at", "resolution"]
-    list_filter = ["reason", "resolution", ("resolved_at", admin.EmptyFieldListFilter)]
+    list_display = ["fired_at", "organization", "alert", "reason", "message", "resolved_at", "resolution", "unsent"]
+    list_filter = ["reason", "resolution", ("resolved_at", admin.EmptyFieldListFilter), "letters__status"]
     list_select_related = ["organization", "alert"]
+    inlines = [LetterInline]
     search_fields = ["alert__name", "organization__name"]
     ordering = ["-id"]
+
+    def get_queryset(self, request: HttpRequest) -> Any:
+        return super().get_queryset(request).prefetch_related("letters")
+
+    @admin.display(description="mails not sent")
+    def unsent(self, event: AlertEvent) -> str:
+        found = event.mails
+        if not found["last_error"]:
+            return ""
+        return f"{found['failed']} given up, {found['pending']} tried again: {found['last_error']}"
 
     def has_add_permission(self, request: HttpRequest) -> bool:
         return False

@@ -181,8 +181,19 @@ class AlertConditionSerializer(serializers.Serializer[Any]):
     fires_on_no_data = serializers.BooleanField()
 
 
+class AlertMailsSerializer(serializers.Serializer[Any]):
+    """Mails of an event, by what became of them. A pending one is tried again; a failed one was given up."""
+
+    pending = serializers.IntegerField()
+    succeeded = serializers.IntegerField()
+    failed = serializers.IntegerField()
+    last_error = serializers.CharField(allow_blank=True, help_text="Of one that was not sent; empty without any.")
+
+
 class AlertEventSerializer(serializers.ModelSerializer[AlertEvent]):
     condition = AlertConditionSerializer(read_only=True)
+    resolution = serializers.SerializerMethodField(help_text="Null while it goes on.")
+    mails = AlertMailsSerializer(read_only=True)
 
     class Meta:
         model = AlertEvent
@@ -203,14 +214,18 @@ class AlertEventSerializer(serializers.ModelSerializer[AlertEvent]):
             "resolved_told_at",
             "resolution",
             "resolved_value",
+            "mails",
         ]
         read_only_fields = fields
         extra_kwargs = {
             "value": {"allow_null": True, "help_text": "In the unit of the metric; null where nothing was measured."},
             "count": {"help_text": "Executions, or scores."},
             "fired_told_at": {"help_text": "Null while nobody was told, as the alert is muted."},
-            "resolution": {"help_text": "Empty while it goes on."},
         }
+
+    @extend_schema_field(serializers.ChoiceField(choices=AlertEvent.Resolution.choices, allow_null=True))
+    def get_resolution(self, event: AlertEvent) -> str | None:
+        return event.resolution or None
 
 
 class CurrentSerializer(serializers.Serializer[Any]):

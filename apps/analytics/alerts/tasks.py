@@ -19,6 +19,6 @@ def purge_alert_events(timestamp: int) -> None:
     purge_events()
 
 
-@app.task(name=telling.SEND_TASK, retry=RetryStrategy(max_attempts=6, exponential_wait=4))
-def send_alert_mail(*, email: str, told: dict[str, str]) -> None:
-    telling.send_alert_mail(email=email, told=told)
+@app.task(name=telling.SEND_TASK, retry=RetryStrategy(max_attempts=telling.MOST_ATTEMPTS - 1, exponential_wait=4))
+def send_alert_mail(*, email: str, told: dict[str, str], letter_id: str | None = None) -> None:
+    telling.send_alert_mail(email=email, told=told, letter_id=letter_id)

@@ -2,22 +2,33 @@
 
 from collections.abc import Mapping
 from datetime import datetime
+from email.errors import MessageError
+from smtplib import SMTPException
 from typing import Any
 from uuid import UUID
 
+import structlog
 from django.conf import settings
 from django.core.mail import EmailMessage, get_connection
+from django.db.models import Case, F, Value, When
+from django.utils import timezone
 from procrastinate.contrib.django import app
 
 from apps.analytics.alerts.measuring import Measurement
-from apps.analytics.models import Alert, AlertBaseline, AlertDirection, AlertEvent, AlertMetric
-from apps.organizations.models import EventType, Organization
+from apps.analytics.models import Alert, AlertBaseline, AlertDirection, AlertEvent, AlertLetter, AlertMetric
+from apps.organizations.models import DeliveryStatus, EventType, Organization
 from apps.organizations.webhooks import emit
 from apps.users.models import Membership
 from everquant.db import release_connection
 
 SEND_TASK = "analytics.send_alert_mail"
 SMTP_TIMEOUT_S = 10
+# Of a letter, within an hour and a half; then it is given up.
+MOST_ATTEMPTS = 7
+MAIL_FAILS = (SMTPException, OSError, ValueError, MessageError)
+REFUSED = "The mail server refuses it."
+UNWRITABLE = "No mail can be written to this address."
+AWAY = "The mail server cannot be reached."
 CONDITION = (
     "metric", "score_name", "filters", "direction", "threshold", "baseline", "window_minutes", "min_count",
     "fires_on_no_data",
@@ -42,6 +53,8 @@ _BEFORE = {
     AlertBaseline.WEEK_BEFORE: "a week before",
 }
 
+logger = structlog.get_logger(__name__)
+
 Json = dict[str, Any]
 
 
@@ -59,10 +72,12 @@ def tell(alert: Alert, event: AlertEvent, now: datetime) -> None:
     has_ended = event.resolved_at is not None
     event_type = EventType.ALERT_RESOLVED if has_ended else EventType.ALERT_FIRED
     emit(organization_id=alert.organization_id, event=event_type, data=told_of(alert, event))
-    letter = app.configure_task(SEND_TASK)
-    told = mail_of(alert, event.message, "resolved" if has_ended else "fired")
-    for email in recipients(alert):
-        letter.defer(email=email, told={**told})
+    about = AlertLetter.About.RESOLVED if has_ended else AlertLetter.About.FIRED
+    common = {"organization_id": alert.organization_id, "event": event, "about": about}
+    letters = AlertLetter.objects.bulk_create(AlertLetter(**common, email=email) for email in recipients(alert))
+    task, told = app.configure_task(SEND_TASK), mail_of(alert, event.message, about)
+    for letter in letters:
+        task.defer(email=letter.email, told={**told}, letter_id=str(letter.id))
     column = "resolved_told_at" if has_ended else "fired_told_at"
     setattr(event, column, now)
     event.save_fields(column)
@@ -148,11 +163,31 @@ def mail_of(alert: Alert, message: str, kind: str) -> dict[str, str]:
     }
 
 
-def send_alert_mail(*, email: str, told: Mapping[str, str]) -> None:
+def send_alert_mail(*, email: str, told: Mapping[str, str], letter_id: str | None) -> None:
+    """Raises one of MAIL_FAILS, which the history has then. Of a deleted alert there is no letter to note it in."""
     letter = letter_to(email, told, organization_name(told["organization_id"]))
     release_connection()
     letter.connection = get_connection(timeout=SMTP_TIMEOUT_S)
-    letter.send()
+    try:
+        letter.send()
+    except MAIL_FAILS as error:
+        logger.warning("alert_mail_failed", letter_id=letter_id, error=str(error))
+        is_last = When(attempts__gte=MOST_ATTEMPTS - 1, then=Value(DeliveryStatus.FAILED))
+        _note(letter_id, status=Case(is_last, default=F("status")), last_error=problem_of(error))
+        raise
+    _note(letter_id, status=DeliveryStatus.SUCCEEDED, last_error="")
+
+
+def _note(letter_id: str | None, **changes: Any) -> None:
+    letters = AlertLetter.objects.filter(id=letter_id)
+    letters.update(**changes, attempts=F("attempts") + 1, updated_at=timezone.now())
+
+
+def problem_of(error: Exception) -> str:
+    """In words for everybody; what the mail server says is for the log."""
+    if isinstance(error, SMTPException):
+        return REFUSED
+    return AWAY if isinstance(error, OSError) else UNWRITABLE
 
 
 def organization_name(organization_id: UUID | str) -> str:

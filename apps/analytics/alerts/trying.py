@@ -2,8 +2,6 @@
 
 import time
 from datetime import timedelta
-from email.errors import MessageError
-from smtplib import SMTPException
 from typing import Any
 from uuid import UUID
 
@@ -16,12 +14,15 @@ from django.utils import timezone
 from apps.analytics.alerts.evaluating import event_of
 from apps.analytics.alerts.measuring import Measurement, measure
 from apps.analytics.alerts.telling import (
+    AWAY,
+    MAIL_FAILS,
     SMTP_TIMEOUT_S,
     letter_to,
     limit,
     mail_of,
     measured,
     organization_name,
+    problem_of,
     recipients,
     told_of,
 )
@@ -38,9 +39,6 @@ PAUSE = timedelta(seconds=10)
 # For all webhooks, and for all mails: what is not done by then is left to the worker, or not sent.
 PATIENCE_S = 15
 _LATE = "Not sent: the others have taken too long."
-_REFUSED = "The mail server refuses it."
-_UNWRITABLE = "No mail can be written to this address."
-_AWAY = "The mail server cannot be reached."
 
 Json = dict[str, Any]
 
@@ -99,23 +97,20 @@ def _deliver(delivery_ids: list[UUID]) -> list[Json]:
 
 
 def _send(letters: list[EmailMessage]) -> list[Json]:
-    """One after the other. What the mail server says is for the log."""
+    """One after the other."""
     end = time.monotonic() + PATIENCE_S
     connection = get_connection(timeout=SMTP_TIMEOUT_S)
     errors: dict[str, str] = {}
     for letter in letters:
         [email] = letter.to
         letter.connection = connection
-        if _AWAY in errors.values() or time.monotonic() >= end:
-            errors[email] = _AWAY if _AWAY in errors.values() else _LATE
+        if AWAY in errors.values() or time.monotonic() >= end:
+            errors[email] = AWAY if AWAY in errors.values() else _LATE
             continue
         try:
             letter.send()
             errors[email] = ""
-        except (SMTPException, OSError) as error:
-            errors[email] = _REFUSED if isinstance(error, SMTPException) else _AWAY
-            logger.warning("alert_test_mail_failed", error=str(error))
-        except (ValueError, MessageError) as error:
-            errors[email] = _UNWRITABLE
+        except MAIL_FAILS as error:
+            errors[email] = problem_of(error)
             logger.warning("alert_test_mail_failed", error=str(error))
     return [{"email": email, "is_sent": not error, "error": error} for email, error in errors.items()]

@@ -93,7 +93,7 @@ class AlertViewSet(ResourceViewSet):
 class AlertEventViewSet(ListMixin, TenantViewSet):
     """When an alert has fired, and for what; newest first, for 400 days."""
 
-    queryset = AlertEvent.objects.all()
+    queryset = AlertEvent.objects.prefetch_related("letters")
     serializer_class = shapes.AlertEventSerializer
     pagination_class = KeysetPagination
     permissions: ClassVar[dict[str, str]] = {"list": _READ}

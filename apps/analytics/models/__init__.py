@@ -1,4 +1,12 @@
-from apps.analytics.models.alerts import Alert, AlertBaseline, AlertDirection, AlertEvent, AlertMetric, AlertState
+from apps.analytics.models.alerts import (
+    Alert,
+    AlertBaseline,
+    AlertDirection,
+    AlertEvent,
+    AlertLetter,
+    AlertMetric,
+    AlertState,
+)
 from apps.analytics.models.ledger import LedgerDay, LedgerMark, LedgerName, LedgerState
 from apps.analytics.models.retention import LEAST_EXECUTION_DAYS, MOST_DAYS, RetentionPolicy
 from apps.analytics.models.rollups import ExecutionRollup, PendingExecution, PendingScore, ScoreRollup
@@ -11,6 +19,7 @@ __all__ = [
     "AlertBaseline",
     "AlertDirection",
     "AlertEvent",
+    "AlertLetter",
     "AlertMetric",
     "AlertState",
     "ExecutionRollup",

@@ -8,7 +8,7 @@ from django.contrib.postgres.fields import ArrayField
 from django.db import models
 from django.db.models import F, Q
 
-from apps.organizations.models import TenantModel, TenantQuerySet
+from apps.organizations.models import DeliveryStatus, TenantModel, TenantQuerySet
 from apps.users.permissions import Role
 
 LEAST_WINDOW_MINUTES, MOST_WINDOW_MINUTES = 5, 30 * 1440
@@ -19,6 +19,7 @@ EMAIL_LENGTH = 254
 SCORE_NAME_LENGTH = 100
 REASON_LENGTH = 500
 MESSAGE_LENGTH = 1000
+ERROR_LENGTH = 200
 
 
 class AlertMetric(models.TextChoices):
@@ -207,6 +208,41 @@ class AlertEvent(TenantModel):
 
     def __str__(self) -> str:
         return self.message
+
+    @property
+    def mails(self) -> dict[str, Any]:
+        """How many letters there are of each status, and the last error of one that was not sent."""
+        letters = list(self.letters.all())
+        counts = {status.value: sum(letter.status == status for letter in letters) for status in DeliveryStatus}
+        errors = [letter.last_error for letter in letters if letter.last_error]
+        return {**counts, "last_error": errors[-1] if errors else ""}
+
+
+class AlertLetter(TenantModel):
+    """A mail that tells one address that an event has fired or is resolved. `last_error` is empty once it is sent."""
+
+    class About(models.TextChoices):
+        FIRED = "fired"
+        RESOLVED = "resolved"
+
+    event = models.ForeignKey(AlertEvent, on_delete=models.CASCADE, related_name="letters")
+    about = models.CharField(max_length=8, choices=About.choices)
+    email = models.CharField(max_length=EMAIL_LENGTH)
+    status = models.CharField(max_length=16, choices=DeliveryStatus.choices, default=DeliveryStatus.PENDING)
+    attempts = models.PositiveSmallIntegerField(default=0)
+    last_error = models.CharField(max_length=ERROR_LENGTH, blank=True)
+
+    class Meta:
+        ordering = ["updated_at", "id"]
+        constraints = [
+            models.UniqueConstraint(fields=["event", "about", "email"], name="analytics_alertletter_unique"),
+            models.CheckConstraint(
+                condition=Q(status__in=DeliveryStatus.values), name="analytics_alertletter_status_known"
+            ),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.about} to {self.email}"
 
 
 auditlog.register(Alert, exclude_fields=["updated_at", "firing_since", "evaluated_at", "known_at", "tested_at"])
