@@ -295,6 +295,8 @@ def test_organizations_are_apart_and_all_of_them_together(make: Make, organizati
         assert whole(other.id).cost_usd == 7
         assert whole(None).requests == 2
         assert whole(None, model=(None,), user=(None,), prompt=(None,)).requests == 2
+        minutes = [FIRST - timedelta(minutes=1), FIRST + timedelta(minutes=1)]
+        assert [read(Scope(owner), boundaries=minutes)[0].requests for owner in (other.id, None)] == [1, 2]
         add_pending()
     other.delete()
     assert not ExecutionRollup.objects.filter(organization_id=other.id).exists()

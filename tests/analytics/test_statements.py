@@ -317,6 +317,22 @@ def test_other_organizations_see_nothing_of_it(admin, outsider, organization, mo
     assert outsider.client.get(f"{STATEMENTS}/{month:%Y-%m}?revision=1").status_code == 404
 
 
+@pytest.mark.parametrize("are_closed", [False, True])
+def test_what_others_use_is_in_no_sum(outsider, organization, month, are_closed):
+    """From the executions, and from the ledger once both have closed the month."""
+    mine = store(outsider.organization, month, number=5)
+    if are_closed:
+        close_ledger(organization)
+        LedgerState.objects.create(organization=outsider.organization, opened_on=month, closed_until=month)
+        close_ledger(outsider.organization)
+    for group_by in ("day", "prompt", "model", "user", "api_key"):
+        found = usage(outsider, **{"from": month, "to": today(), "group_by": group_by})
+        assert [row["executions"] for row in [*found["rows"], found["total"]]] == [1, 1]
+        assert Decimal(found["total"]["cost_usd"]) == mine.cost_usd
+    said = statement(outsider, month)
+    assert (said["revision"], said["total"]["executions"], len(said["lines"])) == (int(are_closed), 1, 1)
+
+
 def test_names_of_others_are_not_told_for_their_ids(outsider, organization, month, objects):
     """Rows of one organization that somehow carry ids of another: no name leaks."""
     store(outsider.organization, LAST_MONTH, **{**objects, "created_by_id": None})

@@ -119,6 +119,11 @@ def test_ramping_up_and_down_moves_nobody(running):
     assert exposed(replace(test, exposed_share=0.1), units).keys() < before
 
 
+def test_of_those_who_take_part_as_many_as_the_weights_say_get_each_variant(running):
+    found = list(exposed(replace(running[1], exposed_share=0.4), UNITS[:2000]).values())
+    assert abs(found.count("candidate-1") / len(found) - 0.5) < 0.09, "four standard errors"
+
+
 def test_the_first_assignment_stays_whatever_the_weights_become(running):
     row, test = running
     first = exposed(test, UNITS[:50])
