@@ -129,17 +129,25 @@ def test_killed_in_the_middle_nothing_is_lost(start, queue, make_model, make_pro
 
 
 def test_jobs_of_a_silent_worker_are_queued_again(start, editor):
+    """But for one whose queueing lock another has taken meanwhile."""
+    locked = app.configure_task("executions.sweep", queueing_lock="of both", schedule_in={"days": 1})
     with connection.cursor() as cursor:
         cursor.execute(
             "INSERT INTO procrastinate_workers (last_heartbeat) VALUES (%s) RETURNING id",
             [timezone.now() - timedelta(minutes=2)],
         )
         silent = cursor.fetchone()[0]
+        lost = locked.defer(timestamp=0)
         job_id = app.configure_task("executions.run_queued").defer(organization_id=str(editor.organization.id))
-        cursor.execute("UPDATE procrastinate_jobs SET status = 'doing', worker_id = %s WHERE id = %s", [silent, job_id])
+        cursor.execute(
+            "UPDATE procrastinate_jobs SET status = 'doing', worker_id = %s WHERE id = ANY(%s)",
+            [silent, [lost, job_id]],
+        )
+    other = locked.defer(timestamp=60)
     app.configure_task("everquant.tasks.retry_stalled").defer(timestamp=0)
     start()
-    wait_until(lambda: not ProcrastinateJob.objects.filter(id=job_id).exists(), "the job was done")
+    wait_until(lambda: not ProcrastinateJob.objects.filter(id__in=[lost, job_id]).exists(), "one was done, one is gone")
+    assert ProcrastinateJob.objects.get(id=other).status == "todo"
 
 
 def test_workers_are_seen(start, editor):
