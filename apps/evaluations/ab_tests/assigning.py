@@ -41,7 +41,7 @@ class AssignmentSerializer(DefinitionOutputSerializer):
 class AssignViewSet(TenantViewSet):
     queryset = ABTest.objects.all()
     serializer_class = AssignInputSerializer
-    permissions = {"assign": "abtests:execute"}
+    permissions = {"assign": "prompts:execute"}
     output_serializer_classes = {"assign": AssignmentSerializer}
 
     @extend_schema(operation_id="ab_tests_assign", tags=["ab-tests"], responses=AssignmentSerializer)

@@ -10,10 +10,10 @@ from apps.users.tenancy import TenantViewSet
 
 
 class ExposureViewSet(TenantViewSet):
-    """What is told of units by programs that call models themselves."""
+    """What is told of units by programs that call models themselves: it needs what a call by the platform would."""
 
     queryset = ABTest.objects.all()
-    permissions = {"exposures": "abtests:execute", "observations": "abtests:execute"}
+    permissions = {"exposures": "prompts:execute", "observations": "prompts:execute"}
     serializer_class = shapes.RecordedSerializer
     input_serializer_classes = {
         "exposures": shapes.ExposuresSerializer,

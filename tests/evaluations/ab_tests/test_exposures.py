@@ -1,6 +1,7 @@
 """Programs that call models themselves tell of exposures, and anybody of values that become known later."""
 
 import pytest
+from rest_framework.test import APIClient
 
 from apps.evaluations.ab_tests.collecting import collect
 from apps.evaluations.models import ABArm, ABArmMeasure, ABObservation
@@ -52,6 +53,20 @@ def test_an_exposure_has_all_that_is_measured(test, post):
     row = ABObservation.objects.get()
     assert (row.variant, row.phase, row.is_exposure) == ("control", 1, True)
     assert ABAssignment.objects.get(test=test, unit_id="ada").variant == "control"
+
+
+@pytest.mark.parametrize("scope", ["prompts:execute", "abtests:execute"])
+def test_a_program_needs_the_right_to_execute_prompts_and_can_begin_nothing(scope, test, editor, post):
+    key = editor.client.post("/api/v1/api-keys", {"name": "program", "scopes": [scope]}).json()["data"]["secret"]
+    program = APIClient(HTTP_AUTHORIZATION=f"Bearer {key}")
+    is_program = scope == "prompts:execute"
+    url, status = f"{AB_TESTS}/{test.id}", 200 if is_program else 403
+    assert program.post(f"{url}/assign", {"unit_id": "ada"}).status_code == status
+    post(test, "exposures", [{"unit_id": "ada"}], status=status, client=program)
+    post(test, "observations", [{"unit_id": "ada", "values": {"revenue": 3}}], status=status, client=program)
+    for action in ("start", "pause", "resume", "stop"):
+        refused = program.post(f"{url}/{action}", {"reason": "Mine."}).status_code == 403
+        assert refused == is_program, action
 
 
 def test_what_is_not_known_is_left_out(test, post):
