@@ -1,7 +1,6 @@
 """Where nodes are visited: the graph of a definition, or one pass of a body."""
 
 import re
-from collections import OrderedDict
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -15,6 +14,7 @@ from apps.workflows.definition.values import Scope
 from apps.workflows.engine.steps import State, in_state, is_stored, stored_output
 from apps.workflows.engine.walk import Walk
 from apps.workflows.models import WorkflowRun, WorkflowVersion
+from everquant.memory import RecentMemory
 
 Json = Any
 
@@ -105,16 +105,25 @@ class Frame:
         return {"status": "ok", "handle": handle, "output": in_state(self.path(node_id), output), "error": None}
 
 
-_definitions: "OrderedDict[UUID, Definition]" = OrderedDict()
-_REMEMBERED = 500
+_versions: RecentMemory[UUID, WorkflowVersion] = RecentMemory(500)
+_definitions: RecentMemory[UUID, Definition] = RecentMemory(500)
+
+
+def version_of(run: WorkflowRun) -> WorkflowVersion:
+    """Read once in each process, as long as it is in use: versions never change."""
+    found = _versions.get(run.version_id)
+    if found is None:
+        found = run.version
+        _versions.keep(found.id, found)
+    return found
 
 
 def definition_of(version: WorkflowVersion) -> Definition:
     """Parsed once in each process, as long as it is in use."""
-    found = _definitions.pop(version.id, None) or parse(version.definition)
-    _definitions[version.id] = found
-    while len(_definitions) > _REMEMBERED:
-        _definitions.popitem(last=False)
+    found = _definitions.get(version.id)
+    if found is None:
+        found = parse(version.definition)
+        _definitions.keep(version.id, found)
     return found
 
 

@@ -3,6 +3,8 @@
 Whoever makes a run ready calls a worker in the same transaction. Which run is next is decided when a worker is free:
 of the organizations below their limit the one with the fewest running runs goes first, and of its runs the oldest
 whose workflow is below its own. A run whose worker died counts as ready when its lease is over.
+
+An end of a run makes place for one more at most, and the worker that comes to it looks for that one next.
 """
 
 from typing import Any
@@ -16,7 +18,9 @@ from procrastinate.contrib.django import app
 
 from apps.executions.orchestrator.leases import lease_end
 from apps.workflows.engine import events
+from apps.workflows.engine.rows import columns, read
 from apps.workflows.models import RunSource, RunStatus, Workflow, WorkflowRun, WorkflowVersion
+from everquant.db import prepared_cursor
 
 TASK = "workflows.run_next"
 WAKE_TASK = "workflows.wake_due"
@@ -24,8 +28,18 @@ QUEUE = "workflows"
 
 # Counting and taking are one for all workers, so that the limits hold exactly.
 _LOCK = "SELECT pg_advisory_xact_lock(hashtext('workflows.queue'))"
-_NEXT = """
-WITH RECURSIVE ready AS (
+# Asked first, as it waits for nobody.
+_IS_READY = """
+SELECT EXISTS (SELECT FROM workflows_workflowrun WHERE status = 'queued')
+OR EXISTS (SELECT FROM workflows_workflowrun WHERE status = 'running' AND lease_expires_at < %s)
+"""
+# One whose worker died goes first; what was cancelled since it was found is found, and not taken.
+_TAKE = f"""
+WITH RECURSIVE abandoned AS (
+    SELECT id FROM workflows_workflowrun WHERE status = 'running' AND lease_expires_at < %(now)s
+    ORDER BY lease_expires_at LIMIT 1 FOR UPDATE SKIP LOCKED
+),
+ready AS (
     (SELECT organization_id FROM workflows_workflowrun WHERE status = 'queued' ORDER BY organization_id LIMIT 1)
     UNION ALL
     SELECT (SELECT organization_id FROM workflows_workflowrun
@@ -39,16 +53,32 @@ busy AS (
 turn AS (
     SELECT ready.organization_id, coalesce((SELECT sum(runs) FROM busy WHERE busy.organization_id
         = ready.organization_id), 0) AS runs FROM ready WHERE ready.organization_id IS NOT NULL
+),
+next AS (
+    SELECT oldest.id FROM turn, LATERAL (
+        SELECT run.id, run.queued_at
+        FROM workflows_workflowrun run JOIN workflows_workflow w ON w.id = run.workflow_id
+        LEFT JOIN busy ON busy.workflow_id = w.id
+        WHERE run.organization_id = turn.organization_id AND run.status = 'queued'
+        AND (w.max_concurrent_runs IS NULL OR coalesce(busy.runs, 0) < w.max_concurrent_runs)
+        ORDER BY run.queued_at, run.id LIMIT 1
+    ) oldest
+    WHERE turn.runs < %(limit)s ORDER BY turn.runs, oldest.queued_at, oldest.id LIMIT 1
+),
+found AS (
+    SELECT id FROM abandoned UNION ALL SELECT id FROM next WHERE NOT EXISTS (SELECT FROM abandoned)
+),
+taken AS (
+    UPDATE workflows_workflowrun run SET status = 'running', fence = fence + 1, lease_expires_at = %(lease)s,
+        started_at = coalesce(started_at, %(now)s), wake_at = NULL, last_event = last_event + (fence = 0)::integer
+    WHERE id = (SELECT id FROM found) AND status IN ('queued', 'running') RETURNING {columns("run")}
+),
+told AS (
+    INSERT INTO workflows_runevent (run_id, number, type, data, created_at)
+    SELECT id, last_event, 'run.started', '{{}}', now() FROM taken WHERE fence = 1
 )
-SELECT oldest.id FROM turn, LATERAL (
-    SELECT run.id, run.queued_at FROM workflows_workflowrun run JOIN workflows_workflow w ON w.id = run.workflow_id
-    LEFT JOIN busy ON busy.workflow_id = w.id
-    WHERE run.organization_id = turn.organization_id AND run.status = 'queued'
-    AND (w.max_concurrent_runs IS NULL OR coalesce(busy.runs, 0) < w.max_concurrent_runs)
-    ORDER BY run.queued_at, run.id LIMIT 1
-) oldest
-WHERE turn.runs < %(limit)s ORDER BY turn.runs, oldest.queued_at, oldest.id LIMIT 1
-"""
+SELECT {columns("taken")} FROM found LEFT JOIN taken ON true
+"""  # noqa: S608 (names of our own columns)
 
 
 def start_run(
@@ -111,56 +141,28 @@ def wake(run_id: UUID) -> bool:
 
 def take() -> WorkflowRun | None:
     """The next run, running from now on under a new fence; committed. None when none is ready or all limits are met."""
-    while True:
+    while _is_ready():
         with transaction.atomic():
-            run_id = _next()
-            run = _take(run_id) if run_id is not None else None
+            row = _take()
         # One that was cancelled since it was found is left to its end.
-        if run is not None or run_id is None:
-            return run
+        if row is None or row[0] is not None:
+            return None if row is None else read(row)
+    return None
 
 
-def _next() -> UUID | None:
-    with connection.cursor() as cursor:
-        cursor.execute(_LOCK)
-        now = timezone.now()
-        run_id = _abandoned(cursor, now)
-        if run_id is None:
-            cursor.execute(_NEXT, {"now": now, "limit": settings.WORKFLOW_RUNS_PER_ORGANIZATION})
-            row = cursor.fetchone()
-            run_id = row[0] if row else None
-    return run_id
+def _is_ready() -> bool:
+    with prepared_cursor() as cursor:
+        cursor.execute(_IS_READY, [timezone.now()])
+        return bool(cursor.fetchone()[0])
 
 
-def _abandoned(cursor: Any, now: Any) -> UUID | None:
-    cursor.execute(
-        "SELECT id FROM workflows_workflowrun WHERE status = 'running' AND lease_expires_at < %s "
-        "ORDER BY lease_expires_at LIMIT 1 FOR UPDATE SKIP LOCKED",
-        [now],
-    )
-    row = cursor.fetchone()
-    return row[0] if row else None
-
-
-def _take(run_id: UUID) -> WorkflowRun | None:
+def _take() -> Any:
     now = timezone.now()
-    ready = WorkflowRun.objects.filter(id=run_id, status__in=[RunStatus.QUEUED, RunStatus.RUNNING])
-    run: WorkflowRun | None = ready.select_related("version", "workflow").select_for_update(of=("self",)).first()
-    if run is None:
-        return None
-    run.started_at = run.started_at or now
-    WorkflowRun.objects.filter(id=run_id).update(
-        status=RunStatus.RUNNING,
-        fence=F("fence") + 1,
-        started_at=run.started_at,
-        lease_expires_at=lease_end(),
-        wake_at=None,
-    )
-    run.fence += 1
-    run.status = RunStatus.RUNNING
-    if run.fence == 1:
-        events.append(run_id, [("run.started", {})])
-    return run
+    with prepared_cursor() as cursor:
+        cursor.execute(_LOCK)
+        limit = settings.WORKFLOW_RUNS_PER_ORGANIZATION
+        cursor.execute(_TAKE, {"now": now, "lease": lease_end(), "limit": limit})
+        return cursor.fetchone()
 
 
 def hand_back(run: WorkflowRun, *, active_ms: int) -> bool:
@@ -191,18 +193,11 @@ def let_wait(run: WorkflowRun, *, wake_at: Any, active_ms: int) -> bool:
         events.append(run.id, [("run.waiting", {"wake_at": wake_at})])
         if wake_at is not None:
             app.configure_task(WAKE_TASK, queue=QUEUE, schedule_at=wake_at).defer()
-        call_for_ready()
     return True
 
 
 def _ours(run: WorkflowRun) -> Any:
     return WorkflowRun.objects.filter(id=run.id, fence=run.fence, status=RunStatus.RUNNING)
-
-
-def call_for_ready() -> None:
-    """A job for a run that a limit has held back, if there is one: a place has become free."""
-    if WorkflowRun.objects.filter(status=RunStatus.QUEUED).exists():
-        call_workers()
 
 
 def wake_due(now: Any = None) -> int:

@@ -127,12 +127,12 @@ class Step:
 
 def record(run: WorkflowRun, step: Step, before: Sequence[Event] = ()) -> Totals:
     """With the events that come before its own. Raises LeaseLost."""
-    output = _dump(step.output)
+    output = dump(step.output)
     told = [*before, (step.event, _told(step, output))]
     values: dict[str, Any] = {
         "run_id": run.id, "fence": run.fence, "counts": int(step.is_counted), "path": step.path,
         "node_id": step.node_id, "kind": step.kind, "attempt": step.attempt, "status": step.status,
-        "handle": step.handle, "input": _dump(step.input), "output": output, "error_code": step.error_code,
+        "handle": step.handle, "input": dump(step.input), "output": output, "error_code": step.error_code,
         "error_message": step.error_message[:500], "execution_id": step.execution_id,
         "input_tokens": step.usage.input_tokens, "output_tokens": step.usage.output_tokens,
         "cost_usd": step.usage.cost_usd, "started_at": step.started_at, "finished_at": step.finished_at,
@@ -236,5 +236,6 @@ def _told(step: Step, output: str | None) -> dict[str, Json]:
     return {**said, **(step.more or {})}
 
 
-def _dump(value: Json) -> str | None:
+def dump(value: Json) -> str | None:
+    """As it is sent to a column of JSON."""
     return None if value is None else orjson.dumps(value, default=str).decode()
