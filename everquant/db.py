@@ -6,7 +6,15 @@ from typing import Any, Self, TypeVar
 from uuid import UUID
 
 import structlog
-from django.db import InterfaceError, OperationalError, connection, models, transaction
+from django.db import (
+    DEFAULT_DB_ALIAS,
+    InterfaceError,
+    OperationalError,
+    connection,
+    connections,
+    models,
+    transaction,
+)
 from django.utils import timezone
 from psycopg_pool import PoolTimeout
 from uuid_utils.compat import uuid7 as new_uuid7
@@ -69,13 +77,14 @@ def release_connection() -> None:
 
     Inside a transaction it is kept: callers that wait must not be in one, `assert_no_transaction` says so.
     """
-    if not connection.in_atomic_block:
-        connection.close()
+    wrapper = connections[DEFAULT_DB_ALIAS]
+    if wrapper.connection is not None and not wrapper.in_atomic_block:
+        wrapper.close()
 
 
 def prepared_cursor() -> Any:
     """See `everquant.postgresql.base`. Its types are those of the parameters: UUIDs are given as UUIDs."""
-    return connection.prepared_cursor()  # type: ignore[attr-defined] # of our own backend
+    return connections[DEFAULT_DB_ALIAS].prepared_cursor()  # type: ignore[attr-defined] # of our own backend
 
 
 # What is raised while PostgreSQL restarts or cannot be reached.

@@ -1,4 +1,6 @@
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import psycopg
@@ -17,15 +19,37 @@ class DatabaseWrapper(base.DatabaseWrapper):
             pool._check = check_or_drain
         return pool
 
-    def prepared_cursor(self) -> Any:
+    @contextmanager
+    def prepared_cursor(self) -> Iterator[Any]:
         """A cursor whose statements the server parses once and plans once for each connection, for all parameters.
 
-        For what is sent with every call: planning it takes as long as doing it. One statement at a time.
+        For what is sent with every call: planning it takes as long as doing it. One statement at a time. Where this
+        thread has no connection one is taken from the pool for the block alone, without Django's preparations of it,
+        and each statement is a transaction.
         """
-        self.ensure_connection()
-        with self.wrap_database_errors:
-            self.connection.prepare_threshold = 0
-            return self._prepare_cursor(base.ServerBindingCursor(self.connection))  # type: ignore[attr-defined,call-arg] # the stubs know neither
+        if self.connection is not None or self.queries_logged or self.execute_wrappers or self.pool is None:
+            self.ensure_connection()
+            with self.wrap_database_errors:
+                self.connection.prepare_threshold = 0
+                cursor = self._prepare_cursor(base.ServerBindingCursor(self.connection))  # type: ignore[attr-defined,call-arg] # the stubs know neither
+            with cursor:
+                yield cursor
+            return
+        with self.wrap_database_errors, self._borrowed() as connection:
+            connection.prepare_threshold = 0
+            with base.ServerBindingCursor(connection) as cursor:  # type: ignore[attr-defined] # as above
+                yield cursor
+            connection.checked_at = time.monotonic()
+
+    @contextmanager
+    def _borrowed(self) -> Iterator[Any]:
+        pool = self.pool
+        pool.open()
+        connection = pool.getconn()
+        try:
+            yield connection
+        finally:
+            pool.putconn(connection)
 
 
 def check_or_drain(connection: "psycopg.Connection[Any]") -> None:

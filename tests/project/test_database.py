@@ -2,11 +2,13 @@
 
 import time
 from functools import partial
+from uuid import UUID
 
 import psycopg
 import pytest
-from django.db import close_old_connections, connection
+from django.db import DataError, close_old_connections, connection
 
+from everquant.db import prepared_cursor
 from everquant.postgresql.base import BELIEVED_S
 from tests.executions.conftest import execute, make_model, make_prompt, model, prompt  # noqa: F401 (fixtures)
 from tests.project.processes import wait_until
@@ -51,3 +53,30 @@ def test_what_every_call_sends_is_planned_once(execute, prompt):  # noqa: F811 (
         planned = {text.split("INTO ")[1].split()[0]: plans for text, *plans in cursor.fetchall() if "INTO " in text}
     assert planned["executions_execution"] == [3, 0]
     assert planned["executions_executionattempt"] == [3, 0]
+
+
+@pytest.mark.django_db(transaction=True)
+def test_prepared_statement_takes_a_connection_only_for_itself() -> None:
+    connection.close()
+    with prepared_cursor() as cursor:
+        cursor.execute("SELECT set_config('everquant.rollups', 'off', true)")
+        cursor.execute("SELECT coalesce(current_setting('everquant.rollups', true), '')")
+        assert cursor.fetchone() == ("",), "each statement is a transaction"
+    with pytest.raises(DataError), prepared_cursor() as cursor:
+        cursor.execute("SELECT 1 / %s::integer", [0])
+    with prepared_cursor() as cursor:
+        cursor.execute("SELECT %s::uuid", [UUID(int=7)])
+        assert cursor.fetchone() == (UUID(int=7),)
+    assert connection.connection is None
+    connection.pool.wait(10)
+    assert connection.pool.get_stats()["pool_available"] == connection.pool.get_stats()["pool_size"]
+
+
+@pytest.mark.django_db
+def test_prepared_statement_is_part_of_an_open_transaction() -> None:
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT pg_backend_pid()")
+        own = cursor.fetchone()
+    with prepared_cursor() as cursor:
+        cursor.execute("SELECT pg_backend_pid()")
+        assert cursor.fetchone() == own
