@@ -56,6 +56,8 @@ _REFUSE = "SELECT executions_refuse(row_to_json(refused)) FROM"
 _PARAMETERS = "(%s, %s, %s, %s, %s, %s, %s, %s) AS refused"
 # One that the same transaction stores need not be looked up, which is half of the work.
 _RESERVE_NEW = f"{_REFUSE} executions_hold{_PARAMETERS}"
+# A key is claimed before a budget is held, as by those who claim it in a statement of its own.
+_RESERVE_CLAIMED = _RESERVE_NEW.replace("executions_hold(%s", "claimed, executions_hold(claimed.id")
 _RESERVE_STORED = f"{_REFUSE} executions_reserve{_PARAMETERS}"
 _REFUSED = "EQ402"
 _NAMES = {
@@ -75,8 +77,12 @@ class Hold:
         self.plan = replace(plan, is_limited=True) if mine & budgeted.hard else plan
 
     @contextmanager
-    def reserved(self, *, is_new: bool = False, is_free: bool = False) -> Iterator[Statement | None]:
+    def reserved(
+        self, *, is_new: bool = False, is_free: bool = False, is_claimed: bool = False
+    ) -> Iterator[Statement | None]:
         """Gives what reserves, to be sent with what stores the execution; None without a budget or cost.
+
+        With `is_claimed` the same statement claims the execution's id, as `claimed`.
 
         Raises BudgetExceeded for its refusal; nothing that was sent with it is stored then.
         """
@@ -84,8 +90,8 @@ class Hold:
             yield None
             return
         amount, unpriced = most_for(self.plan, self._execution.created_at)
-        with reserving(self._execution, amount, unpriced, is_new=is_new) as statement:
-            yield statement
+        with reserving(self._execution, amount, unpriced, is_new=is_new) as (text, parameters):
+            yield (_RESERVE_CLAIMED, parameters[1:]) if is_claimed else (text, parameters)
 
 
 @contextmanager

@@ -1,7 +1,7 @@
 """Step 3: one key, one execution. The key's row and the execution have the same id, so that one names the other.
 
-Both are inserted in one transaction. A repeated request finds the execution, or waits for it while it runs; the
-lease ends the wait for an execution whose process died.
+Both are inserted in one transaction, which is one statement for a key that is new. A repeated request finds the
+execution, or waits for it while it runs; the lease ends the wait for an execution whose process died.
 """
 
 import math
@@ -9,9 +9,12 @@ import time
 from uuid import UUID
 
 from django.conf import settings
+from django.db import IntegrityError
+from django.utils import timezone
 
 from apps.executions.models import INTERRUPTED, Execution, Status
 from apps.executions.orchestrator.command import Finished, IdempotencyClaim
+from apps.executions.orchestrator.recording import Statement
 from apps.models.providers.cancellation import Cancellation
 from everquant.api.errors import Conflict
 from everquant.api.idempotency import HEADER, refuse_other_request
@@ -22,12 +25,31 @@ _FIRST_PAUSE_S, _LONGEST_PAUSE_S = 0.02, 0.5
 INTERRUPTED_MESSAGE = "The process that ran it ended before it had recorded an answer."
 
 
+_SCOPE = "executions:"
+_CLAIM = (
+    "INSERT INTO api_idempotencykey (id, scope, key, fingerprint, headers, created_at, updated_at) "
+    "VALUES (%s, %s, %s, %s, '{}', %s, %s) RETURNING id"
+)
+
+
+def claiming(organization_id: UUID, given: IdempotencyClaim, execution_id: UUID) -> Statement:
+    """What claims a key that nobody has, to be sent with what stores its execution: see `is_taken`."""
+    now = timezone.now()
+    return _CLAIM, [execution_id, f"{_SCOPE}{organization_id}", given.key, given.fingerprint, now, now]
+
+
+def is_taken(error: IntegrityError) -> bool:
+    """Whether it was refused because the key is somebody's, or was."""
+    told = getattr(error.__cause__, "diag", None)
+    return told is not None and told.constraint_name == "api_idempotencykey_unique"
+
+
 def claim(organization_id: UUID, given: IdempotencyClaim) -> tuple[UUID, bool]:
     """The execution's id under this key, and whether it is this call that has to make it.
 
     In the transaction of the insert. Raises Conflict when the key was used for another request.
     """
-    scope = f"executions:{organization_id}"
+    scope = f"{_SCOPE}{organization_id}"
     record, is_new = IdempotencyKey.claim(scope=scope, key=given.key, fingerprint=given.fingerprint)
     refuse_other_request(record, given.fingerprint)
     return record.id, is_new

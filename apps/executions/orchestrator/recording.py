@@ -44,8 +44,9 @@ def _places(columns: Iterable[str]) -> str:
     return ", ".join("%s" for _ in columns)
 
 
+_CLAIM = "WITH claimed AS ({}), "
 _BEGIN = (
-    f"WITH execution AS (INSERT INTO executions_execution ({', '.join(_EXECUTION)}) VALUES ({_places(_EXECUTION)})), "  # noqa: S608 (column names of this module)
+    f"execution AS (INSERT INTO executions_execution ({', '.join(_EXECUTION)}) VALUES ({_places(_EXECUTION)})), "  # noqa: S608 (column names of this module)
     f"payload AS (INSERT INTO executions_executionpayload ({', '.join(_PAYLOAD)}) VALUES ({_places(_PAYLOAD)})) "
 )
 _FINISH = (
@@ -60,13 +61,17 @@ _FINISH = (
 )
 
 
-def begin(execution: Execution, payload: ExecutionPayload, query: Statement | None = None) -> None:
+def begin(
+    execution: Execution, payload: ExecutionPayload, query: Statement | None = None, claim: Statement | None = None
+) -> None:
     """Store a queued or running execution with all that is needed to make it again.
 
-    An error of the query undoes it.
+    An error of the query or of the claim undoes it. The query may refer to what the claim returns as `claimed`.
     """
     text, values = query or ("SELECT", [])
-    send((_BEGIN + text, _values(execution, _EXECUTION) + _values(payload, _PAYLOAD) + values))
+    claimed, key = claim or ("", [])
+    head = _CLAIM.format(claimed) if claimed else "WITH "
+    send((head + _BEGIN + text, key + _values(execution, _EXECUTION) + _values(payload, _PAYLOAD) + values))
 
 
 def begin_again(payload: ExecutionPayload, parameters: dict[str, Any], query: Statement | None = None) -> None:

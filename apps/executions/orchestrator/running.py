@@ -6,17 +6,18 @@ from typing import Any
 from uuid import UUID
 
 from django.conf import settings
-from django.db import transaction
+from django.db import IntegrityError, connection, transaction
 from django.utils import timezone
 
 from apps.executions.keys import time_of
 from apps.executions.models import Execution, ExecutionPayload, Status
 from apps.executions.orchestrator import budgeting, drain, idempotency, queueing, recording, response_cache
 from apps.executions.orchestrator.calling import PASSING, Call, OnDelta
-from apps.executions.orchestrator.command import Command, Finished
+from apps.executions.orchestrator.command import Command, Finished, IdempotencyClaim
 from apps.executions.orchestrator.embedding import EmbeddingAdapter
 from apps.executions.orchestrator.leases import LEASES, lease_end
 from apps.executions.orchestrator.outcome import conclude
+from apps.executions.orchestrator.recording import Statement
 from apps.executions.orchestrator.resolution import Plan, resolve
 from apps.executions.orchestrator.response_cache import CachedAnswer
 from apps.executions.orchestrator.tries import Target
@@ -71,6 +72,10 @@ def prepare(command: Command) -> Prepared:
     plan = resolve(command)
     if command.idempotency is None and not command.is_background:
         return _insert(command, plan, uuid7())
+    if command.idempotency is not None and not command.is_background and not connection.in_atomic_block:
+        prepared = _insert_claiming(command, plan, command.idempotency)
+        if prepared is not None:
+            return prepared
     with transaction.atomic():
         execution_id, is_new = _claim(command)
         if is_new:
@@ -161,7 +166,19 @@ def timeouts() -> Timeouts:
     )
 
 
-def _insert(command: Command, plan: Plan, execution_id: UUID) -> Prepared:
+def _insert_claiming(command: Command, plan: Plan, given: IdempotencyClaim) -> Prepared | None:
+    """With its key, in one statement; None when the key is taken."""
+    execution_id = uuid7()
+    claim = idempotency.claiming(command.organization_id, given, execution_id)
+    try:
+        return _insert(command, plan, execution_id, claim)
+    except IntegrityError as error:
+        if not idempotency.is_taken(error):
+            raise
+        return None
+
+
+def _insert(command: Command, plan: Plan, execution_id: UUID, claim: Statement | None = None) -> Prepared:
     model = plan.candidates[0]
     execution = Execution(
         id=execution_id,
@@ -193,7 +210,7 @@ def _insert(command: Command, plan: Plan, execution_id: UUID) -> Prepared:
         response_schema=plan.version.response_schema,
         cache_ttl_s=command.cache_ttl_s,
     )
-    return _bound(hold(execution, payload, plan, is_new=True), command)
+    return _bound(hold(execution, payload, plan, is_new=True, claim=claim), command)
 
 
 def _bound(prepared: Prepared, command: Command) -> Prepared:
@@ -203,16 +220,27 @@ def _bound(prepared: Prepared, command: Command) -> Prepared:
     return prepared
 
 
-def hold(execution: Execution, payload: ExecutionPayload, plan: Plan, *, is_new: bool = False) -> Prepared:
-    """Reserved, unless the response cache has its answer; a new one is stored with that. Raises BudgetExceeded."""
+def hold(
+    execution: Execution,
+    payload: ExecutionPayload,
+    plan: Plan,
+    *,
+    is_new: bool = False,
+    claim: Statement | None = None,
+) -> Prepared:
+    """Reserved, unless the response cache has its answer; a new one is stored with that and with the claim of its key.
+
+    Raises BudgetExceeded.
+    """
     held, model = budgeting.Hold(execution, plan), plan.candidates[0]
     cached = response_cache.find(payload, lambda: _target(execution, held.plan, model))
     is_queued = execution.status == Status.QUEUED
     parameters = payload.parameters if is_queued else held.plan.parameters_for(model)
-    with held.reserved(is_new=is_new, is_free=cached is not None) as reservation:
+    is_free = cached is not None
+    with held.reserved(is_new=is_new, is_free=is_free, is_claimed=claim is not None) as reservation:
         if is_new:
             payload.parameters = parameters
-            recording.begin(execution, payload, reservation)
+            recording.begin(execution, payload, reservation, claim)
         else:
             recording.begin_again(payload, parameters, reservation)
     payload.parameters = parameters
