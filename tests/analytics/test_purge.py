@@ -9,7 +9,9 @@ from io import StringIO
 import pytest
 from django.core.management import CommandError, call_command
 from django.db import connection, transaction
+from django.db.models import ProtectedError
 
+from apps.analytics.billing.ledger import midnight
 from apps.analytics.billing.statements import close_ledger, close_month, month_after, month_before
 from apps.analytics.models import LedgerDay, LedgerState, RetentionPolicy, Statement
 from apps.analytics.retention.partitions import EXECUTIONS, InUse, drop, partitions_of
@@ -18,6 +20,7 @@ from apps.analytics.retention.purging import Purge
 from apps.evaluations.models import ABPending
 from apps.executions.models import Execution, ExecutionAttempt, ExecutionPayload, Score
 from apps.executions.partitions import KEYS, partition_name
+from apps.organizations.models import Organization
 from everquant.db import uuid7
 from tests.analytics.billed import count, days_ago, exists, month_partitions, store, store_unfinished, today
 from tests.conftest import make_organization
@@ -462,6 +465,59 @@ def test_one_organization_whose_ledger_fails_holds_up_nobody(organization, old):
     list(run.run())
     assert {row.organization_id for row in Execution.objects.all()} == {other.id}
     assert any(why.startswith("huge: ") for why in run.left)
+
+
+def test_what_a_deleted_organization_has_left_goes(organization, outsider, old):
+    other = outsider.organization
+    theirs = [store(other, day, number=1) for day in (OLD, days_ago(1))]
+    running = store_unfinished(other, days_ago(1), status="running")
+    policy(other, execution_days=30)
+    Organization.objects.filter(id=other.id).first().delete()
+    assert Execution.objects.filter(organization_id=other.id).count() == 3
+    assert purge("--organization", "acme") == ""
+    assert "2 executions" not in purge("--dry-run")
+    out = purge("--batch", "1")
+    assert out.count("as it is deleted") == 2
+    kept = {row.id for row in old}
+    assert {row.id for row in Execution.objects.all()} == {*kept, running.id}
+    assert {row.execution_id for row in ExecutionPayload.objects.all()} == {*kept, running.id}
+    assert not {row.id for row in theirs} & {row.execution_id for row in ExecutionAttempt.objects.all()}
+    assert {score.organization_id for score in Score.objects.all()} == {organization.id}
+
+
+def test_an_organization_under_a_legal_hold_is_not_deleted(organization, old, admin_client):
+    rule = policy(organization, execution_days=30, legal_hold=True)
+    with pytest.raises(ProtectedError, match="RetentionPolicy"):
+        organization.delete()
+    page = admin_client.post(f"/admin/organizations/organization/{organization.id}/delete/", {"post": "yes"})
+    assert page.status_code == 200, "it asks for what is in the way"
+    assert Organization.objects.filter(id=organization.id).exists()
+    rule.legal_hold = False
+    rule.save()
+    organization.delete()
+    purge()
+    assert Execution.objects.count() == 0
+
+
+def test_what_has_not_ended_stays_though_its_day_is_closed(organization, old):
+    """Such as by a clock that is wrong."""
+    close_ledger(organization)
+    late = store_unfinished(organization, OLD + timedelta(days=5), status="running")
+    policy(organization, execution_days=30)
+    purge()
+    assert [row.id for row in Execution.objects.all()] == [late.id]
+    assert [row.execution_id for row in ExecutionPayload.objects.all()] == [late.id]
+
+
+def test_a_partition_with_days_that_are_not_due_yet_is_not_begun(organization, old):
+    policy(organization, execution_days=30)
+    run = Purge(pause_s=0, now=midnight(OLD + timedelta(days=50)))
+    days = [OLD + timedelta(days=day) for day in (0, 4, 5)]
+    steps = {step.what for step in run.run()}
+    assert steps == {f"{what} of {day}" for what in ("payloads", "executions") for day in days}
+    assert run.left == []
+    assert [row.id for row in Execution.objects.all()] == [old[3].id]
+    assert all(exists(name) for name in partitions(OLD))
 
 
 def test_scores_of_what_is_kept_longer_meanwhile_stay(organization):

@@ -1,11 +1,12 @@
 """How long an organization keeps what was said, and what was executed."""
 
 from datetime import date
+from typing import Any
 
 from auditlog.registry import auditlog
 from django.core.validators import MaxValueValidator, MinValueValidator
 from django.db import models
-from django.db.models import F, Q
+from django.db.models import F, ProtectedError, Q
 
 from apps.organizations.models import Organization, TenantModel
 
@@ -17,6 +18,13 @@ REASON_LENGTH = 500
 PURGED_BEFORE = ("payloads_purged_before", "payloads_gone_before", "purged_before")
 
 
+def keep_while_held(collector: Any, field: Any, policies: Any, using: str) -> None:
+    """Raises ProtectedError under a legal hold: who deletes an organization deletes its executions."""
+    if held := {policy for policy in policies if policy.legal_hold}:
+        raise ProtectedError("The organization is under a legal hold.", held)
+    models.CASCADE(collector, field, policies, using)
+
+
 class RetentionPolicy(TenantModel):
     """Days (UTC) that payloads and executions are kept whole after the day on which they were made; null is for ever.
 
@@ -25,7 +33,7 @@ class RetentionPolicy(TenantModel):
     `payloads_gone_before` no payload is left, so that no purge looks there again.
     """
 
-    organization = models.OneToOneField(Organization, on_delete=models.CASCADE, related_name="+")
+    organization = models.OneToOneField(Organization, on_delete=keep_while_held, related_name="+")
     payload_days = models.PositiveIntegerField(
         null=True, blank=True, validators=[MinValueValidator(1), MaxValueValidator(MOST_DAYS)]
     )

@@ -1,7 +1,7 @@
 """Partitions of the tables of executions: their bounds, whose rows are in them, and dropping one as a whole."""
 
 import re
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import Any
 from uuid import UUID
@@ -80,9 +80,9 @@ def drop(partition: Partition, owners: Collection[UUID]) -> None:
     """
     with connection.cursor() as cursor:
         cursor.execute(f"ALTER TABLE {partition.table} DETACH PARTITION {partition.name}")
-        if partition.table == EXECUTIONS and _has_unfinished(partition.name):
-            raise InUse(f"{partition.name} has executions that have not ended")
         of = partition.name if partition.table == EXECUTIONS else EXECUTIONS
+        if _has_unfinished(of, partition):
+            raise InUse(f"{partition.name} is of executions that have not ended")
         if not set(partition.owners(of)) <= set(owners):
             raise InUse(f"{partition.name} has rows of others meanwhile")
         if not owners and _exists(f"SELECT FROM {partition.name}"):
@@ -90,12 +90,13 @@ def drop(partition: Partition, owners: Collection[UUID]) -> None:
         cursor.execute(f"DROP TABLE {partition.name}")
 
 
-def _has_unfinished(name: str) -> bool:
-    return any(_exists(f"SELECT FROM {name} WHERE status = '{status}'") for status in ("queued", "running"))
+def _has_unfinished(table: str, partition: Partition) -> bool:
+    query = f"SELECT FROM {table} WHERE status = %s AND id >= %s AND id < %s"
+    return any(_exists(query, [status, partition.low, partition.high]) for status in ("queued", "running"))
 
 
-def _exists(query: str) -> bool:
+def _exists(query: str, values: Sequence[Any] = ()) -> bool:
     statement: Any = f"SELECT EXISTS ({query})"
     with connection.cursor() as cursor:
-        cursor.execute(statement)
+        cursor.execute(statement, values)
         return bool(cursor.fetchone()[0])

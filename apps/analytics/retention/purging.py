@@ -24,6 +24,7 @@ from apps.analytics.retention.partitions import (
     PAYLOADS,
     InUse,
     Partition,
+    default_partition,
     drop,
     overlap,
     partitions_of,
@@ -73,6 +74,8 @@ class Purge:
 
     def run(self) -> Iterator[Step]:
         """Each step once it is done. What is stopped ends the run, or the organization's part of it."""
+        if self.organization is None:
+            yield from self._purge_deleted()
         found = [policy for policy in policies(self.organization) if self._is_closed(policy.organization)]
         self._dues = {policy.organization_id: self._due(policy) for policy in found}
         for table in (PAYLOADS, ATTEMPTS, EXECUTIONS):
@@ -82,6 +85,19 @@ class Purge:
                 yield from part(policy)
             except (Stopped, DatabaseError) as reason:
                 self._leave(policy.organization.slug, reason)
+
+    def _purge_deleted(self) -> Iterator[Step]:
+        """What organizations have left that are deleted: nothing refers to it any more."""
+        for partition in [*partitions_of(EXECUTIONS), default_partition(EXECUTIONS)]:
+            owners = partition.owners(partition.name)
+            known = set(Organization.objects.filter(id__in=owners).values_list("id", flat=True))
+            for owner in (each for each in owners if each not in known):
+                try:
+                    rows = self._delete_between(owner, partition.low, partition.high, EXECUTIONS)
+                except (Stopped, DatabaseError) as reason:
+                    self._leave(str(owner), reason)
+                else:
+                    yield Step(str(owner), f"executions in {partition.name}, as it is deleted", rows)
 
     def _is_closed(self, organization: Organization) -> bool:
         """Whether its ledger is written as far as it can be; where the database refuses, others need not wait."""
@@ -184,16 +200,25 @@ class Purge:
             start = day + ONE_DAY
 
     def _delete_day(self, policy: RetentionPolicy, day: date, table: str) -> int:
-        """In batches, each a transaction of its own; gives how many rows of the table went."""
-        low, high = bounds(day, day + ONE_DAY)
-        count, last = 0, UUID(int=low.int - 1)
+        end = day + ONE_DAY
+
+        def check() -> None:
+            self._still_due(policy.organization_id, table, end)
+            _move_mark(policy.organization_id, table, end)
+
+        return self._delete_between(policy.organization_id, *bounds(day, end), table, check)
+
+    def _delete_between(
+        self, organization_id: UUID, low: UUID, high: UUID, table: str, check: Callable[[], None] = lambda: None
+    ) -> int:
+        """In batches, each a transaction of its own that checks first; gives how many rows of the table went."""
+        count, last = 0, UUID(int=max(low.int - 1, 0))
         while True:
             self._pause()
             with transaction.atomic():
                 self._prepare(self.lock_timeout_ms)
-                self._still_due(policy.organization_id, table, day + ONE_DAY)
-                _move_mark(policy.organization_id, table, day + ONE_DAY)
-                ids = _ended(policy.organization_id, last, high, self.batch)
+                check()
+                ids = _ended(organization_id, last, high, self.batch)
                 count += _delete(ids, table)
             if len(ids) < self.batch:
                 return count
