@@ -29,7 +29,7 @@ class Answer:
         """The answer, or 304 when `known` (the request's If-None-Match) names it."""
         headers = {"ETag": self.etag, "Cache-Control": "private, no-cache"}
         if known and matches(known, self.etag):
-            return HttpResponse(status=304, headers=headers)
+            return HttpResponse(status=304, content_type="application/json", headers=headers)
         return HttpResponse(self.body, content_type="application/json", headers=headers)
 
 

@@ -3,6 +3,7 @@
 import json
 
 import pytest
+from prometheus_client import REGISTRY
 
 from apps.users.models import ApiKey, Membership
 from tests.prompts.conftest import URL
@@ -38,7 +39,9 @@ def test_a_kept_answer_is_the_views_answer(kept, viewer, editor, django_assert_n
         assert (again.status_code, again.content, again.headers["ETag"]) == (200, first.content, first.headers["ETag"])
         assert again.headers["Content-Type"] == "application/json"
         assert int(again.headers["X-RateLimit-Remaining"]) < int(again.headers["X-RateLimit-Limit"])
-        assert viewer.client.get(target, HTTP_IF_NONE_MATCH=again.headers["ETag"]).status_code == 304
+        unchanged = viewer.client.get(target, HTTP_IF_NONE_MATCH=again.headers["ETag"])
+        assert (unchanged.status_code, unchanged.content) == (304, b"")
+        assert {*unchanged.headers, "Allow"} == {*first.headers, "Allow"}
         assert viewer.client.get(target, HTTP_IF_NONE_MATCH='"other"').content == first.content
 
 
@@ -47,6 +50,16 @@ def test_each_read_is_counted_once_and_logged_with_its_reader(kept, viewer, caps
     assert before - after == 1
     lines = [json.loads(line) for line in capsys.readouterr().out.splitlines() if "/by-slug/hello" in line]
     assert {(line["user"], line["status"]) for line in lines} == {(str(viewer.user.id), 200)}
+
+
+def test_a_kept_answer_is_measured_under_its_route(kept, viewer):
+    def measured():
+        labels = {"method": "GET", "route": "api/v1/prompts/by-slug/<path:slug>", "status": "200"}
+        return REGISTRY.get_sample_value("everquant_http_request_seconds_count", labels)
+
+    before = measured()
+    assert viewer.client.get(HELLO).status_code == 200
+    assert measured() == before + 1
 
 
 def test_others_read_their_own(kept, outsider):
