@@ -21,6 +21,7 @@ from apps.analytics.rollups.rebuilding import Day, days_between, rebuild
 from apps.analytics.rollups.verifying import verify
 from apps.executions.models import Execution, Score
 from apps.organizations.models import Organization
+from everquant.histogram import Histogram, bucket_of
 from tests.analytics.test_rollups import BOUNDARIES, FIRST, execution_at, many, naive, store
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -157,6 +158,29 @@ def test_a_difference_is_named_and_a_rebuild_ends_it(organization: Organization)
     ExecutionRollup.objects.all().delete()
     with pytest.raises(CommandError):
         rollup("--verify", *options)
+
+
+def test_a_histogram_that_differs_is_named_too(organization: Organization) -> None:
+    store(execution_at(organization.id, FIRST, latency_ms=number) for number in (10, 20))
+    rollup()
+    other = Histogram([(bucket_of(10), 2)]).to_bytes()
+    ExecutionRollup.objects.filter(cube=1, grain=Grain.HOUR).update(latency=other)
+    out = StringIO()
+    with pytest.raises(CommandError, match="--rebuild"):
+        call_command("rollup", "--verify", "--from", str(FIRST.date()), "--to", str(FIRST.date()), stdout=out)
+    assert "acme 2026-03-28 22:00 hour by all: latency is " in out.getvalue()
+
+
+def test_a_rebuild_leaves_cells_and_what_waits_of_others(organization: Organization) -> None:
+    other = Organization.objects.create(name="Other", slug="other")
+    added = [execution_at(owner.id, FIRST) for owner in (organization, other)]
+    store(added)
+    rollup()
+    store([waiting := execution_at(other.id, FIRST)])
+    rollup("--rebuild", "--organization", "acme", "--from", str(FIRST.date()), "--to", str(FIRST.date()))
+    assert PendingExecution.objects.filter(organization_id=other.id).count() == 1
+    assert read(Scope(other.id), boundaries=EVERYTHING) == naive([added[1], waiting], EVERYTHING)
+    assert read(Scope(organization.id), boundaries=EVERYTHING) == naive(added[:1], EVERYTHING)
 
 
 def test_what_was_stored_uncounted_is_counted_by_a_rebuild(organization: Organization) -> None:

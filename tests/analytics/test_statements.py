@@ -109,6 +109,15 @@ def test_a_statement_says_what_the_rows_say(admin, organization, month):
         assert sum(row["executions"] for row in said[section]) == executions, section
 
 
+@pytest.mark.parametrize(
+    ("amount", "cents"),
+    [("0.005", "0.00"), ("0.015", "0.02"), ("0.025", "0.02"), ("0.0250000000001", "0.03"), ("0.0249999", "0.02"),
+     ("12", "12.00"), ("0", "0.00"), (None, None)],
+)  # fmt: skip
+def test_cents_are_rounded_half_to_even(amount, cents):
+    assert rounded(None if amount is None else Decimal(amount)) == cents
+
+
 def test_each_line_is_its_tokens_at_its_price(admin, month):
     for line in statement(admin, month)["lines"]:
         if line["cost_usd"] is not None and not line["cached"]:
