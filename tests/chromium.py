@@ -30,10 +30,12 @@ EMAIL, PASSWORD = "op@example.com", "correct horse battery"
 # WCAG 2.2, 1.4.3 (text) and 1.4.11 (what is not text).
 TEXT_CONTRAST, SHAPE_CONTRAST = 4.5, 3.0
 
+# The box that is drawn for a node of a workflow.
+_BOX = ":scope > .wf-box, :scope > a > .wf-box"
 # The contrast of each element's colour, by the formula of WCAG, to what is painted behind it: of translucent grounds
 # what shines through, and for letters of drawings also the boxes that they stand in.
 _CONTRASTS = """
-([selector, property]) => {
+([selector, property, boxes]) => {
   const canvas = document.createElement('canvas').getContext('2d', {willReadFrequently: true});
   const light = (colours) => {
     for (const colour of ['#fff', ...colours]) { canvas.fillStyle = colour; canvas.fillRect(0, 0, 1, 1); }
@@ -43,8 +45,8 @@ _CONTRASTS = """
   };
   const grounds = (element) => {
     const found = [];
-    for (let each = element.parentElement; each; each = each.parentElement) {
-      const box = each.querySelector(':scope > .wf-box, :scope > a > .wf-box');
+    for (let each = element; each; each = each.parentElement) {
+      const box = each.localName === 'g' && each.querySelector(boxes);
       if (box) found.unshift(getComputedStyle(box).fill);
       found.unshift(getComputedStyle(each).backgroundColor);
     }
@@ -59,9 +61,10 @@ _CONTRASTS = """
 """
 # Text and shapes that leave the nearest of the frames around them, with what they are.
 _OUTSIDE = """
-([selector, frame]) => [...document.querySelectorAll(selector)].filter((each) => {
+([selector, frame, boxes]) => [...document.querySelectorAll(selector)].filter((each) => {
   if (!each.checkVisibility()) return false;
-  const [own, around] = [each, each.closest(frame)].map((one) => one.getBoundingClientRect());
+  const outer = each.closest(frame);
+  const [own, around] = [each, outer.querySelector(boxes) ?? outer].map((one) => one.getBoundingClientRect());
   return own.left < around.left - 1 || own.right > around.right + 1 || own.top < around.top - 1
     || own.bottom > around.bottom + 1;
 }).map((each) => each.outerHTML)
@@ -181,13 +184,13 @@ class Page:
 
     def contrasts(self, selector: str, style: str = "color") -> list[float]:
         """Of what is seen, in the order of the page."""
-        found: list[float] = self.run(_CONTRASTS, [selector, style])
+        found: list[float] = self.run(_CONTRASTS, [selector, style, _BOX])
         assert found, f"nothing is {selector}"
         return found
 
     def outside(self, selector: str, frame: str) -> list[str]:
         """What is seen and leaves the nearest `frame` around it."""
-        found: list[str] = self.run(_OUTSIDE, [selector, frame])
+        found: list[str] = self.run(_OUTSIDE, [selector, frame, _BOX])
         return found
 
     def wider_than_the_window(self) -> list[str]:

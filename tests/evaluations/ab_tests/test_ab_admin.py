@@ -161,8 +161,8 @@ def test_a_test_is_led_through_its_life(operator, prompt, make_ab_test):
     assert Prompt.objects.get(id=prompt["id"]).labels == {"production": 1}
     assert offered(operator, test) == []
     shown = page(operator, test)
-    for reason in ("Night", "Morning", "Enough", "Complaints"):
-        assert reason in shown
+    for said in ("Paused: Night", "Resumed: Morning", "Stopped: Enough", "Rolled back: Complaints"):
+        assert said in shown
     changes = AuditEntry.objects.get_for_object(test).filter(action=1)
     said = [
         (entry.changes["status"][1], entry.actor.email) for entry in changes.order_by("id") if "status" in entry.changes

@@ -101,7 +101,7 @@ def _history(test: ABTest) -> list[tuple[str, str, str]]:
         ("Paused", test.paused_at, test.pause_reason),
         ("Resumed", test.resumed_at, test.resume_reason),
         ("Stopped", test.stopped_at, test.stop_reason),
-        (test.get_status_display(), test.concluded_at, test.conclusion_reason),
+        (test.get_status_display().capitalize(), test.concluded_at, test.conclusion_reason),
     ]
     happened = sorted((at, name, reason) for name, at, reason in events if at is not None)
     return [(_moment(at), name, reason) for at, name, reason in happened]
