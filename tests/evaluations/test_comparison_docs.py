@@ -1,38 +1,25 @@
 """docs/comparison.md works as written, against a real server, and says what the code says."""
 
 import json
-import os
 import re
-import subprocess
 from pathlib import Path
 
 import pytest
-from django.core.management import call_command
 
 from apps.evaluations.comparing.rules import SHAPES
 from apps.evaluations.models import GateResult
 from apps.evaluations.statistics.binary import exact_interval
 from apps.evaluations.statistics.intervals import one_sided
-from tests.tours import tour
+from tests.tours import walk
 
 TEXT = (Path(__file__).parents[2] / "docs" / "comparison.md").read_text()
-PASSWORD = "first comparison of two"
 
 
 @pytest.mark.django_db(transaction=True)
 def test_the_first_comparison_works_as_written(live_server, settings, worker, tmp_path):
-    settings.DEMO_PASSWORD = PASSWORD
-    call_command("create_demo")
-    environment = {"PATH": os.environ["PATH"], "NO_PROXY": "*"}
-    script = tour("comparison.md", live_server.url, PASSWORD)
-    done = subprocess.run(
-        ["bash", "-eu"], input=script, env=environment, cwd=tmp_path, capture_output=True, text=True, timeout=60,
-        check=False,
-    )  # fmt: skip
-    assert done.returncode == 0, done.stderr
-    assert '"success":false' not in done.stdout
-    starts = [found.start() for found in re.finditer(r'\{"success":true', done.stdout)][-3:]
-    compared, gated, kept = (json.JSONDecoder().raw_decode(done.stdout, start)[0]["data"] for start in starts)
+    said = walk("comparison.md", live_server.url, settings, tmp_path)
+    starts = [found.start() for found in re.finditer(r'\{"success":true', said)][-3:]
+    compared, gated, kept = (json.JSONDecoder().raw_decode(said, start)[0]["data"] for start in starts)
     quality = compared["comparisons"][0]["metrics"][0]
     assert (quality["n"], quality["difference"], quality["verdict"]) == (60, 1, "better")
     assert gated["verdict"] == "pass", gated
