@@ -7,11 +7,10 @@ from typing import Any
 
 from apps.analytics.billing.ledger import SUMS
 from apps.models.prices import BUCKETS
+from everquant.spreadsheets import as_text
 
 Json = dict[str, Any]
 
-# What spreadsheets take for a formula.
-_FORMULA = ("=", "+", "-", "@", "\t", "\r")
 _PRICES = (*BUCKETS, "cache_write_1h")
 _SECTIONS = ("prompts", "users", "api_keys", "days")
 
@@ -56,4 +55,4 @@ def _csv(header: list[str], rows: Iterable[list[Any]]) -> bytes:
 def _cell(value: Any) -> str:
     if value is None:
         return ""
-    return f"'{value}" if isinstance(value, str) and value.startswith(_FORMULA) else str(value)
+    return as_text(value) if isinstance(value, str) else str(value)

@@ -12,11 +12,10 @@ from apps.analytics.queries.measuring import COUNTS, Json, measures, waits
 from apps.analytics.queries.scoring import Moments, mean_of
 from apps.executions.models import COST_PLACES
 from everquant.histogram import Histogram
+from everquant.spreadsheets import as_text
 
 CONTENT_TYPES = {"csv": "text/csv", "parquet": "application/vnd.apache.parquet"}
 REST = "(rest)"
-# What spreadsheets take for a formula.
-_FORMULA = ("=", "+", "-", "@", "\t", "\r")
 _TIMES = frozenset({"from", "to", "start", "end"})
 _TEXTS = frozenset({"period", "local_start", "score"})
 _INTEGERS = frozenset({*COUNTS, "rank", "n", "succeeded"})
@@ -144,7 +143,7 @@ def _cell(column: str, value: Any) -> Any:
     """Text that is no formula; times as the API writes them."""
     if column in _TIMES and value is not None:
         return value.isoformat().replace("+00:00", "Z")
-    return f"'{value}" if isinstance(value, str) and value.startswith(_FORMULA) else value
+    return as_text(value) if isinstance(value, str) else value
 
 
 def _parquet(columns: list[str], groups: Json, rows: list[list[Any]]) -> bytes:

@@ -10,11 +10,10 @@ from apps.evaluations.annotation.services import emails_of
 from apps.evaluations.annotation.values import configs_of, value_namer
 from apps.evaluations.models import Annotation, AnnotationQueue
 from everquant.api.envelope import dumps
+from everquant.spreadsheets import as_text
 
 _BLOCK = 200
 _TASK = ("input", "output", "expected")
-# What a spreadsheet would take for a formula.
-_FORMULA = ("=", "+", "-", "@", "\t", "\r")
 
 Json = Any
 
@@ -71,6 +70,4 @@ def _line(values: Sequence[Json]) -> bytes:
 def _cell(value: Json) -> str:
     if value is None:
         return ""
-    written = value if isinstance(value, str) else dumps(value).decode().strip('"')
-    is_formula = isinstance(value, str) and value.startswith(_FORMULA)
-    return f"'{written}" if is_formula else written
+    return as_text(value) if isinstance(value, str) else dumps(value).decode().strip('"')

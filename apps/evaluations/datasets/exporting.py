@@ -19,10 +19,10 @@ from apps.prompts.rendering.values import to_text
 from everquant.api.envelope import dumps
 from everquant.api.errors import Conflict
 from everquant.db import release_connection
+from everquant.spreadsheets import as_text
 
 Json = Any
 MAX_KEY_COLUMNS = 200
-_FORMULA = ("=", "+", "-", "@", "\t", "\r")
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,7 +127,7 @@ def _write_csv(export: Export) -> Iterator[bytes]:
 
 def _csv_lines(rows: list[list[str]], *, escapes_formulas: bool) -> bytes:
     if escapes_formulas:
-        rows = [[f"'{cell}" if cell.startswith(_FORMULA) else cell for cell in row] for row in rows]
+        rows = [[as_text(cell) for cell in row] for row in rows]
     text = io.StringIO()
     csv.writer(text, quoting=csv.QUOTE_MINIMAL).writerows(rows)
     return text.getvalue().encode()

@@ -8,13 +8,12 @@ from typing import Any
 from apps.evaluations.models import Evaluation
 from apps.evaluations.runs.result_rows import Names, all_rows, names_of
 from everquant.api.envelope import dumps
+from everquant.spreadsheets import as_text
 
 Json = dict[str, Any]
 CONTENT_TYPES = {"csv": "text/csv; charset=utf-8", "jsonl": "application/jsonl"}
 _ITEM = ("item_id", "position", "split", "repeat", "input", "expected")
 _ANSWER = ("status", "output", "error", "latency_ms", "cost_usd")
-# What spreadsheets take for a formula.
-_FORMULA = ("=", "+", "-", "@", "\t", "\r")
 
 
 def export(evaluation: Evaluation, file_format: str) -> Iterator[bytes]:
@@ -62,7 +61,7 @@ def _cell(value: Any) -> str:
         return ""
     if not isinstance(value, str):
         return dumps(value).decode().strip('"')
-    return f"'{value}" if value.startswith(_FORMULA) else value
+    return as_text(value)
 
 
 def _line(cells: list[str]) -> bytes:
