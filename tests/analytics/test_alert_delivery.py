@@ -58,6 +58,7 @@ def told() -> list[str]:
     return [f"{row.event_type} {row.payload['data']['reason']}" for row in WebhookDelivery.objects.order_by("id")]
 
 
+@pytest.mark.usefixtures("outsider")
 def test_a_breach_is_told_by_mail_and_webhook_and_so_is_its_end(
     organization, admin, editor, viewer, endpoint, receiver, failing, run_jobs  # noqa: F811
 ):  # fmt: skip
@@ -89,6 +90,8 @@ def test_a_breach_is_told_by_mail_and_webhook_and_so_is_its_end(
     assert body["data"]["event_id"] == data["event_id"]
     assert {letter.subject for letter in mail.outbox[3:]} == {"Alert Errors Bcc: all@x.example is resolved"}
     assert len(mail.outbox) == 6
+    look(alert, now + timedelta(minutes=2))
+    assert run_jobs() == [], "once"
 
 
 def test_who_has_left_gets_no_mail(organization, admin, editor, failing, run_jobs):

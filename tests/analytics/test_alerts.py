@@ -11,9 +11,10 @@ from django.utils import timezone
 from apps.analytics.alerts.evaluating import KEPT_FOR, evaluate, evaluate_due, purge_events
 from apps.analytics.alerts.measuring import measure
 from apps.analytics.models import Alert, AlertEvent
-from apps.organizations.models import WebhookDelivery
+from apps.organizations.models import Organization, WebhookDelivery
 from tests.analytics.alerting import ERRORS, Calls, look, make_alert, minutes_ago
 from tests.analytics.making import make_world
+from tests.conftest import make_organization
 from tests.organizations.conftest import empty_queue, make_endpoint  # noqa: F401 (fixtures)
 
 pytestmark = pytest.mark.django_db
@@ -193,14 +194,21 @@ def test_executions_of_others_are_not_seen(organization, outsider, calls):
 
 def test_all_that_are_due_are_evaluated_and_none_twice_in_a_row(organization, outsider, calls):
     calls.add(2, at=minutes_ago(1), failed=2)
-    alerts = [make_alert(organization), make_alert(outsider.organization), make_alert(organization, is_active=False)]
+    asleep = make_organization("Asleep")
+    alerts = [
+        make_alert(organization),
+        make_alert(outsider.organization),
+        make_alert(organization, is_active=False),
+        make_alert(asleep),
+    ]
+    Organization.objects.filter(id=asleep.id).update(is_active=False)
     assert evaluate_due() == 2
     assert evaluate_due() == 0
     assert not evaluate(alerts[0].id)
     for alert in alerts:
         alert.refresh_from_db()
-    assert [alert.state for alert in alerts] == ["firing", "ok", "ok"]
-    assert alerts[2].evaluated_at is None
+    assert [alert.state for alert in alerts] == ["firing", "ok", "ok", "ok"]
+    assert [alert.evaluated_at is None for alert in alerts] == [False, False, True, True]
 
 
 def test_long_windows_wait_longer(organization):

@@ -304,29 +304,32 @@ def test_purging_while_executions_are_made_and_end(organization):
 
 
 @pytest.mark.django_db(transaction=True)
-def test_a_partition_in_use_is_kept_for_the_next_run(organization, old):
+@pytest.mark.parametrize("read", [Execution, ExecutionPayload], ids=["executions", "payloads"])
+def test_a_partition_in_use_is_kept_for_the_next_run(organization, old, read):
+    """And that of the executions as long as there are payloads of them."""
     policy(organization, execution_days=30)
     holding, done = threading.Event(), threading.Event()
 
-    def read():
+    def use():
         try:
             with transaction.atomic():
-                list(Execution.objects.filter(organization_id=organization.id).values_list("id", flat=True))
+                assert len(read.objects.all()) == 4
                 holding.set()
                 done.wait(60)
         finally:
             connection.close()
 
-    reader = threading.Thread(target=read)
+    reader = threading.Thread(target=use)
     reader.start()
-    holding.wait(10)
+    assert holding.wait(10)
     run = Purge(pause_s=0, drop_timeout_ms=50)
     list(run.run())
     assert exists(partition_name("executions_execution", OLD))
-    assert any("executions_execution_y" in why for why in run.left)
+    assert exists(partition_name(read._meta.db_table, OLD))
+    assert any(f"{read._meta.db_table}_y" in why for why in run.left)
     done.set()
     reader.join(10)
-    assert Execution.objects.count() == 0  # they went in batches
+    assert Execution.objects.count() == ExecutionPayload.objects.count() == 0, "they went in batches"
     purge()
     assert [name for name in partitions(OLD) if exists(name)] == []
 
