@@ -4,7 +4,8 @@ import pytest
 from django.db import IntegrityError, transaction
 from django.utils import timezone
 
-from apps.executions.models import TERMINAL, TRANSITIONS, Execution, Status
+from apps.executions.models import TERMINAL, TRANSITIONS, Execution, ExecutionAttempt, ExecutionPayload, Status
+from apps.executions.orchestrator import recording
 from everquant.db import uuid7
 
 pytestmark = pytest.mark.django_db
@@ -48,6 +49,27 @@ def test_of_two_ends_one_is_written(organization):
     assert not other.fail(code="INTERRUPTED", message="")
     other.refresh_from_db()
     assert (other.status, other.error_code) == (Status.CANCELLED, "")
+
+
+@pytest.mark.parametrize("meanwhile", ["cancelled", "taken by another process"])
+def test_an_answer_that_comes_too_late_is_not_written(organization, meanwhile):
+    execution = stored(organization, Status.RUNNING)
+    payload = ExecutionPayload.objects.create(execution_id=execution.id, messages=[])
+    other = Execution.objects.get(id=execution.id)
+    if meanwhile == "cancelled":
+        assert other.cancel()
+    else:
+        Execution.objects.filter(id=other.id).update(started_at=timezone.now())
+        other.refresh_from_db()
+    execution.status, execution.finished_at, payload.output = Status.SUCCEEDED, timezone.now(), "Too late"
+    attempt = ExecutionAttempt(
+        execution_id=execution.id, number=1, model_id=uuid7(), provider_id=uuid7(), started_at=timezone.now()
+    )
+    assert not recording.finish(execution, payload, [attempt])
+    execution.refresh_from_db()
+    payload.refresh_from_db()
+    assert (execution.status, execution.finished_at) == (other.status, other.finished_at)
+    assert (payload.output, ExecutionAttempt.objects.count()) == (None, 0)
 
 
 def test_what_is_to_be_cancelled_is_not_handed_back(organization):
