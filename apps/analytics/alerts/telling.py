@@ -164,7 +164,7 @@ def mail_of(alert: Alert, message: str, kind: str) -> dict[str, str]:
 
 
 def send_alert_mail(*, email: str, told: Mapping[str, str], letter_id: str | None) -> None:
-    """Raises one of MAIL_FAILS, which the history has then. Of a deleted alert there is no letter to note it in."""
+    """Raises one of MAIL_FAILS, which the history has then. Nothing keeps it of a deleted alert."""
     letter = letter_to(email, told, organization_name(told["organization_id"]))
     release_connection()
     letter.connection = get_connection(timeout=SMTP_TIMEOUT_S)
@@ -179,8 +179,9 @@ def send_alert_mail(*, email: str, told: Mapping[str, str], letter_id: str | Non
 
 
 def _note(letter_id: str | None, **changes: Any) -> None:
-    letters = AlertLetter.objects.filter(id=letter_id)
-    letters.update(**changes, attempts=F("attempts") + 1, updated_at=timezone.now())
+    if letter_id is not None:
+        letters = AlertLetter.objects.filter(id=letter_id)
+        letters.update(**changes, attempts=F("attempts") + 1, updated_at=timezone.now())
 
 
 def problem_of(error: Exception) -> str:
