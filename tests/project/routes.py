@@ -218,7 +218,7 @@ ROUTES = [
     Route("GET", "workflow-runs/<uuid:pk>/steps", "workflows:read", 2),
     Route("GET", "workflow-runs/<uuid:pk>/events", "workflows:read", 1),
     Route("GET", "workflow-runs/<uuid:pk>/diagram", "workflows:read", 2),
-    Route("POST", "workflow-runs/<uuid:pk>/cancel", "workflows:execute", 10),
+    Route("POST", "workflow-runs/<uuid:pk>/cancel", "workflows:execute", 5),
     Route("POST", "workflow-runs/<uuid:pk>/retry", "workflows:execute", 5),
     Route("POST", "workflow-runs/<uuid:pk>/fork", "workflows:execute", 5, body={"node": "say"}),
     Route("POST", "workflow-runs/<uuid:pk>/resume", PERSON, 11, body={"decision": "approved"}),

@@ -6,8 +6,10 @@ from datetime import timedelta
 import pytest
 from django.db import connection, transaction
 from django.utils import timezone
+from procrastinate.contrib.django.models import ProcrastinateJob
 
 from apps.workflows.engine import ending, queue
+from apps.workflows.engine.running import run_ready, work_at
 from apps.workflows.models import RunStatus, WorkflowRun
 from tests.workflows.conftest import blocked_session, definition, template
 
@@ -61,6 +63,18 @@ def test_a_run_that_is_cancelled_while_it_is_taken_stays_cancelled_and_the_next_
         assert taking.result(10) == following.id
     cancelled.refresh_from_db()
     assert cancelled.status == RunStatus.CANCELLED
+
+
+def test_who_has_ended_a_run_takes_what_its_limit_held_back_and_calls_nobody_for_it(make_version, start):
+    version = make_version(HELLO, max_concurrent_runs=1)
+    runs = [start(version) for _ in range(3)]
+    begin_jobs()
+    held = queue.take()
+    assert (held.id, queue.take()) == (runs[0].id, None)
+    work_at(held)
+    assert run_ready() == 2
+    assert set(WorkflowRun.objects.values_list("status", "last_event")) == {("succeeded", 4)}
+    assert not ProcrastinateJob.objects.filter(task_name=queue.TASK, status="todo").exists()
 
 
 def _take():

@@ -38,6 +38,10 @@ class RunSaver(PostgresSaver):
         super().__init__(_pool(), serde=serializer)
         self._run = run
 
+    def get_tuple(self, config: Any) -> Any:
+        """A run that is walked for the first time has left none."""
+        return super().get_tuple(config) if self._run.fence > 1 else None
+
     @contextmanager
     def _cursor(self, *, pipeline: bool = False) -> Iterator[Any]:
         with (

@@ -26,6 +26,9 @@ TASK = "workflows.run_next"
 WAKE_TASK = "workflows.wake_due"
 QUEUE = "workflows"
 
+_QUEUED = (
+    "INSERT INTO workflows_runevent (run_id, number, type, data, created_at) VALUES (%s, 1, 'run.queued', '{}', now())"
+)
 # Counting and taking are one for all workers, so that the limits hold exactly.
 _LOCK = "SELECT pg_advisory_xact_lock(hashtext('workflows.queue'))"
 # Asked first, as it waits for nobody.
@@ -96,7 +99,7 @@ def start_run(
     origin_node: str = "",
 ) -> WorkflowRun:
     """A queued run with its first event and a job that comes for it; inputs are as the caller has checked them."""
-    with transaction.atomic():
+    with transaction.atomic(savepoint=False):
         run: WorkflowRun = WorkflowRun.objects.create(
             organization_id=workflow.organization_id,
             workflow=workflow,
@@ -111,8 +114,10 @@ def start_run(
             trigger_id=trigger_id,
             origin=origin,
             origin_node=origin_node,
+            last_event=1,
         )
-        run.last_event = events.append(run.id, [("run.queued", {})])
+        with prepared_cursor() as cursor:
+            cursor.execute(_QUEUED, [run.id])
         call_workers()
     return run
 
