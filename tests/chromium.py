@@ -111,7 +111,8 @@ class Chromium:
 class Page:
     """A page at `base`, with cookies of its own.
 
-    `complaints` are what went wrong: exceptions, errors on the console, failed answers, requests to another host.
+    `complaints` are what went wrong: exceptions, errors and warnings on the console, failed answers, requests to
+    another host.
     """
 
     def __init__(self, browser: Chromium, base: str) -> None:
