@@ -53,7 +53,7 @@ class ExecutionFilter(django_filters.FilterSet):
     ab_variant = _text_filter(VARIANT_LENGTH, method="with_variant")
     unit_id = _text_filter(UNIT_ID_LENGTH, method="with_unit")
     finish_reason = _text_filter(32)
-    error_code = _text_filter(40)
+    error_code = _text_filter(40, method="with_error")
     min_cost_usd = _cost_filter("gte")
     max_cost_usd = _cost_filter("lte")
     min_latency_ms = _count_filter("latency_ms", "gte")
@@ -78,6 +78,10 @@ class ExecutionFilter(django_filters.FilterSet):
 
     def with_variant(self, queryset: ExecutionQuerySet, name: str, value: str) -> Any:
         return queryset.filter(ab_test_id__isnull=False, ab_variant=value)
+
+    def with_error(self, queryset: ExecutionQuerySet, name: str, value: str) -> Any:
+        """Only failed ones have any, and those of them have an index."""
+        return queryset.filter(status=Status.FAILED, error_code=value)
 
     def with_metadata(self, queryset: ExecutionQuerySet, name: str, value: str) -> Any:
         """The index has only rows with metadata, which the query has to say."""

@@ -40,6 +40,22 @@ def _ensure_months(first: datetime, count: int) -> list[str]:
     return [name for table in KEYS for start, end in pairwise(months) if (name := _ensure(table, start, end))]
 
 
+def month_of(moment: datetime) -> datetime:
+    """The first instant (UTC) of its month."""
+    return _month(moment.astimezone(UTC), 0)
+
+
+def oldest_month() -> datetime | None:
+    """The start of the first month that has a partition of executions."""
+    with connection.cursor() as cursor:
+        cursor.execute(
+            "SELECT min(substring(c.relname FROM '_y(\\d{4}m\\d{2})$')) FROM pg_inherits i "
+            "JOIN pg_class c ON c.oid = i.inhrelid WHERE i.inhparent = to_regclass('executions_execution')"
+        )
+        found = cursor.fetchone()[0]
+    return datetime.strptime(f"{found} +0000", "%Ym%m %z") if found else None
+
+
 def partition_name(table: str, start: datetime) -> str:
     return f"{table}_{start:y%Ym%m}"
 

@@ -19,6 +19,7 @@ from apps.executions.filters import ExecutionFilter
 from apps.executions.models import Execution, Score
 from apps.executions.orchestrator import Command, Finished, IdempotencyClaim, Prepared, live
 from apps.executions.orchestrator.watching import WATCHES, open_watch
+from apps.executions.pagination import ExecutionPagination
 from apps.executions.representation import end_event, represent, represent_finished, represent_stored
 from apps.executions.serializers import (
     ExecuteSerializer,
@@ -196,7 +197,7 @@ class ExecutionViewSet(ListMixin, RetrieveMixin, TenantViewSet):
     queryset = Execution.objects.all()
     serializer_class = ExecutionSerializer
     filterset_class = ExecutionFilter
-    pagination_class = KeysetPagination
+    pagination_class = ExecutionPagination
     permissions = {
         "list": "executions:read",
         "retrieve": "executions:read",

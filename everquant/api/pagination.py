@@ -79,6 +79,7 @@ class KeysetPagination(BasePagination):
     """
 
     query_parameters = frozenset({"page", "per_page", "cursor"})
+    cursor_pattern = "^[A-Za-z0-9_-]{22}$"
 
     def paginate_queryset(self, queryset: Any, request: Any, view: Any = None) -> list[Any]:
         self.page = integer_parameter(request, "page", 1, MAX_PAGE)
@@ -86,25 +87,33 @@ class KeysetPagination(BasePagination):
         cursor = request.query_params.get("cursor")
         if cursor is not None and "page" in request.query_params:
             raise ValidationError({"cursor": ["Give either cursor or page."]})
-        self.counted = queryset.order_by()[: COUNT_LIMIT + 1].count()
-        queryset = queryset.order_by("-id")
-        start = 0 if cursor else (self.page - 1) * self.per_page
-        if cursor is not None:
-            queryset = queryset.filter(id__lt=decode_cursor(cursor))
-        rows = list(queryset[start : start + self.per_page + 1])
-        self.has_more = len(rows) > self.per_page
-        self.last_id = rows[self.per_page - 1].id if self.has_more else None
+        self.asked = request.query_params.keys()
+        rows = self.read(queryset, cursor)
+        self.last = rows[self.per_page - 1] if len(rows) > self.per_page else None
         return rows[: self.per_page]
 
+    def read(self, queryset: Any, cursor: str | None) -> list[Any]:
+        """The rows of the page, and one more if there are more. Sets `total` and `total_is_exact`."""
+        counted = queryset.order_by()[: COUNT_LIMIT + 1].count()
+        self.total, self.total_is_exact = min(counted, COUNT_LIMIT), counted <= COUNT_LIMIT
+        start = 0 if cursor else (self.page - 1) * self.per_page
+        return list(self.ordered(queryset, cursor)[start : start + self.per_page + 1])
+
+    def ordered(self, queryset: Any, cursor: str | None) -> Any:
+        queryset = queryset.order_by("-id")
+        return queryset if cursor is None else queryset.filter(id__lt=decode_cursor(cursor))
+
+    def cursor_after(self, row: Any) -> str:
+        return encode_cursor(row.id.bytes)
+
     def get_paginated_response(self, data: Any) -> Response:
-        total = min(self.counted, COUNT_LIMIT)
         meta = {
             "page": self.page,
             "per_page": self.per_page,
-            "total": total,
-            "total_pages": -(-total // self.per_page),
-            "total_is_exact": self.counted <= COUNT_LIMIT,
-            "next_cursor": encode_cursor(self.last_id) if self.last_id else None,
+            "total": self.total,
+            "total_pages": -(-self.total // self.per_page),
+            "total_is_exact": self.total_is_exact,
+            "next_cursor": None if self.last is None else self.cursor_after(self.last),
         }
         return Response(Page(data, meta))
 
@@ -114,7 +123,7 @@ class KeysetPagination(BasePagination):
             "required": False,
             "in": "query",
             "description": "`meta.next_cursor` of the page before. Not together with `page`.",
-            "schema": {"type": "string", "pattern": "^[A-Za-z0-9_-]{22}$"},
+            "schema": {"type": "string", "pattern": self.cursor_pattern},
         }
         return [*PagePagination().get_schema_operation_parameters(view), cursor]
 
@@ -140,12 +149,20 @@ def paged_schema(schema: dict[str, Any], meta: dict[str, Any]) -> dict[str, Any]
     }
 
 
-def encode_cursor(key: UUID) -> str:
-    return base64.urlsafe_b64encode(key.bytes).rstrip(b"=").decode()
+def encode_cursor(data: bytes) -> str:
+    return base64.urlsafe_b64encode(data).rstrip(b"=").decode()
 
 
 def decode_cursor(cursor: str) -> UUID:
+    return UUID(bytes=cursor_bytes(cursor, 16))
+
+
+def cursor_bytes(cursor: str, length: int) -> bytes:
+    """What `encode_cursor` was given; raises ValidationError for anything but so many bytes."""
     try:
-        return UUID(bytes=base64.urlsafe_b64decode(cursor + "=="))
+        data = base64.b64decode(cursor + "=" * (-len(cursor) % 4), altchars=b"-_", validate=True)
     except (ValueError, binascii.Error):
-        raise ValidationError({"cursor": ["Not a cursor of this list."]}) from None
+        data = b""
+    if len(data) != length:
+        raise ValidationError({"cursor": ["Not a cursor of this list."]})
+    return data

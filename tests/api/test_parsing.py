@@ -79,7 +79,7 @@ def test_errors_are_flattened_to_dotted_paths():
 
 def test_cursors_round_trip_and_garbage_is_refused():
     for key in (uuid7(), uuid4()):
-        assert decode_cursor(encode_cursor(key)) == key
+        assert decode_cursor(encode_cursor(key.bytes)) == key
     for garbage in ("", "x", "é", "=" * 22, "a" * 23, "a" * 10_000):
         with pytest.raises(ValidationError):
             decode_cursor(garbage)

@@ -1,12 +1,16 @@
 """Lists of executions: filters by everything recorded, paging by key, and scores."""
 
 from datetime import timedelta
+from itertools import cycle
 from uuid import UUID, uuid4
 
 import pytest
+from django.utils import timezone
 
-from apps.executions.keys import time_of
+from apps.executions import pagination
+from apps.executions.keys import id_bound, time_of
 from apps.executions.models import Execution, Score
+from apps.executions.partitions import ensure_partitions_between
 from tests.executions.conftest import EXECUTIONS
 
 pytestmark = pytest.mark.django_db
@@ -156,11 +160,84 @@ def test_filters_that_do_not_parse_are_named(editor, name, value):
     assert list(response.json()["error"]["details"]) == [name]
 
 
-def test_statements_of_a_list_are_two(execute, prompt, editor, django_assert_num_queries):
+def test_statements_of_a_list_are_two_where_the_month_fills_the_page(
+    execute, prompt, editor, django_assert_num_queries
+):
     for _ in range(3):
         execute(prompt)
+    editor.client.get(EXECUTIONS)
     with django_assert_num_queries(2):
+        editor.client.get(EXECUTIONS, {"per_page": 2})
+    with django_assert_num_queries(3):
         editor.client.get(EXECUTIONS)
+
+
+@pytest.fixture
+def of_all_times(organization):
+    """Keys of executions of a decade, newest first; most of them in no month's partition."""
+    this_month = timezone.now().replace(day=1, hour=0, minute=0, second=0, microsecond=0)
+    ensure_partitions_between(this_month - timedelta(days=100), this_month)
+    times = [
+        timezone.now() + timedelta(days=4000),
+        timezone.now(),
+        this_month,
+        *(this_month - timedelta(milliseconds=1), this_month - timedelta(days=45), this_month - timedelta(days=99)),
+        *(this_month - timedelta(days=days) for days in (400, 2000, 3650)),
+    ]
+    keys = [UUID(int=id_bound(time).int + number) for number, time in enumerate(times)]
+    Execution.objects.bulk_create(
+        Execution(
+            id=key,
+            organization_id=organization.id,
+            created_at=time_of(key),
+            unit_id="u",
+            status=status,
+            finished_at=None if status == "queued" else time_of(key),
+            error_code="TIMEOUT" * (status == "failed"),
+        )  # fmt: skip
+        for key, status in zip(keys, cycle(["queued", "failed", "cancelled"]), strict=False)
+    )
+    return keys
+
+
+@pytest.mark.parametrize("per_page", [1, 2, 4, 8])
+@pytest.mark.parametrize(("query", "step"), [({}, 1), ({"status": "failed"}, 3), ({"min_attempt_count": "0"}, 1)])
+def test_pages_go_through_all_months_in_order(of_all_times, listed, query, step, per_page):
+    wanted = [str(key) for key in of_all_times][1 if step == 3 else 0 :: step]
+    seen, meta = [], {"next_cursor": None}
+    while not seen or meta["next_cursor"]:
+        body = listed(**query, per_page=per_page, **({"cursor": meta["next_cursor"]} if seen else {}))
+        meta = body["meta"]
+        seen += [row["id"] for row in body["data"]]
+        assert len(body["data"]) == per_page or meta["next_cursor"] is None
+    assert seen == wanted
+    assert (meta["total"], meta["total_is_exact"]) == (len(wanted), True)
+
+
+def test_pages_by_number_are_the_same_as_by_cursor(of_all_times, ids):
+    assert ids(per_page=2, page=3) == [str(key) for key in of_all_times[4:6]]
+
+
+def test_what_several_filters_leave_is_told_as_far_as_it_was_seen(of_all_times, listed):
+    query = {"unit_id": "u", "min_attempt_count": "0"}
+    first = listed(**query, per_page=4)["meta"]
+    assert (first["total"], first["total_is_exact"], first["total_pages"]) == (5, False, 2)
+    second = listed(**query, per_page=4, cursor=first["next_cursor"])["meta"]
+    assert (second["total"], second["total_is_exact"]) == (9, False)
+    last = listed(**query, per_page=4, cursor=second["next_cursor"])["meta"]
+    assert (last["total"], last["total_is_exact"], last["next_cursor"]) == (9, True, None)
+    assert listed(**query, status="running")["meta"]["total_is_exact"]
+
+
+def test_one_filter_is_counted_on_the_first_page_up_to_a_limit(of_all_times, listed, monkeypatch):
+    assert listed(unit_id="u", per_page=2)["meta"]["total"] == 9
+    monkeypatch.setattr(pagination, "COUNT_LIMIT", 6)
+    first = listed(unit_id="u", per_page=2)["meta"]
+    assert (first["total"], first["total_is_exact"]) == (6, False)
+    seen = first
+    for total in (6, 7, 9):
+        seen = listed(unit_id="u", per_page=2, cursor=seen["next_cursor"])["meta"]
+        assert seen["total"] == total
 
 
 @pytest.mark.parametrize(

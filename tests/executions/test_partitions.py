@@ -96,7 +96,7 @@ def test_a_made_partition_has_the_constraints_and_indexes_of_its_parent():
             _shape(cursor, table) for table in ("executions_execution", "executions_execution_y2094m01")
         )
     assert of_parent == of_made
-    assert of_parent["indexes"] == 12
+    assert of_parent["indexes"] == 15
 
 
 def _shape(cursor, table) -> dict:

@@ -9,15 +9,9 @@ from rest_framework.exceptions import ValidationError
 from apps.evaluations.models import SPLIT_LENGTH, Dataset, ImportStatus
 from apps.prompts.filters import STORABLE, TagFilter
 from apps.prompts.models import SLUG_LENGTH, TAG_LENGTH
-from everquant.api.envelope import Page
 from everquant.api.filters import TrueFalseFilter
 from everquant.api.pagination import (
-    COUNT_LIMIT,
-    DEFAULT_PER_PAGE,
-    MAX_PAGE,
-    MAX_PER_PAGE,
     KeysetPagination,
-    integer_parameter,
 )
 
 _SPLIT = {"type": "string", "maxLength": SPLIT_LENGTH, "pattern": STORABLE}
@@ -73,30 +67,13 @@ def searchable(items: Any) -> Any:
 class PositionPagination(KeysetPagination):
     """In the order of the items. `cursor` is the last answer's `meta.next_cursor`, or `page`, as elsewhere."""
 
-    def paginate_queryset(self, queryset: Any, request: Any, view: Any = None) -> list[Any]:
-        self.page = integer_parameter(request, "page", 1, MAX_PAGE)
-        self.per_page = integer_parameter(request, "per_page", DEFAULT_PER_PAGE, MAX_PER_PAGE)
-        cursor = request.query_params.get("cursor")
-        if cursor is not None and "page" in request.query_params:
-            raise ValidationError({"cursor": ["Give either cursor or page."]})
-        self.counted = queryset.order_by()[: COUNT_LIMIT + 1].count()
-        start = 0 if cursor else (self.page - 1) * self.per_page
-        if cursor is not None:
-            queryset = queryset.filter(position__gt=_position(cursor))
-        rows = list(queryset[start : start + self.per_page + 1])
-        self.next_position = rows[self.per_page - 1].position if len(rows) > self.per_page else None
-        return rows[: self.per_page]
+    cursor_pattern = "^[0-9]{1,18}$"
 
-    def get_paginated_response(self, data: Any) -> Any:
-        self.last_id = None
-        response = super().get_paginated_response(data)
-        page: Page = response.data
-        page.meta["next_cursor"] = None if self.next_position is None else str(self.next_position)
-        return response
+    def ordered(self, queryset: Any, cursor: str | None) -> Any:
+        return queryset if cursor is None else queryset.filter(position__gt=_position(cursor))
 
-    def get_schema_operation_parameters(self, view: Any) -> list[dict[str, Any]]:
-        *others, cursor = super().get_schema_operation_parameters(view)
-        return [*others, {**cursor, "schema": {"type": "string", "pattern": "^[0-9]{1,18}$"}}]
+    def cursor_after(self, row: Any) -> str:
+        return str(row.position)
 
 
 def _position(cursor: str) -> int:

@@ -150,8 +150,21 @@ class Execution(models.Model):
             models.Index(fields=["organization_id", "-id"], name="executions_by_organization"),
             models.Index(fields=["organization_id", "prompt_id", "-id"], name="executions_by_prompt"),
             models.Index(fields=["organization_id", "model_id", "-id"], name="executions_by_model"),
+            models.Index(fields=["organization_id", "prompt_version_id", "-id"], name="executions_by_version"),
             models.Index(
-                fields=["organization_id", "-id"], name="executions_failed", condition=Q(status=Status.FAILED)
+                fields=["organization_id", "created_by_id", "-id"],
+                name="executions_by_user",
+                condition=Q(created_by_id__isnull=False),
+            ),
+            models.Index(
+                fields=["organization_id", "api_key_id", "-id"],
+                name="executions_by_api_key",
+                condition=Q(api_key_id__isnull=False),
+            ),
+            models.Index(
+                fields=["organization_id", "-id"],
+                name="executions_unsuccessful",
+                condition=Q(status__in=[Status.FAILED, Status.CANCELLED]),
             ),
             models.Index(fields=["lease_expires_at"], name="executions_leases", condition=Q(status=Status.RUNNING)),
             models.Index(
