@@ -26,7 +26,7 @@ _READS = {"GET", "HEAD"}
 def check_conditional_header(request: Any) -> None:
     """Raises ValidationError when the header that makes this request conditional is empty, long or not ASCII."""
     name = "If-None-Match" if request.method in _READS else "If-Match"
-    value = request.headers.get(name)
+    value = request.META.get(f"HTTP_{name.replace('-', '_').upper()}")  # `headers` would parse all of them
     if value is not None and not is_conditional(value):
         raise ValidationError({name: ["1 to 255 visible ASCII characters."]})
 

@@ -26,7 +26,7 @@ _KEPT_HEADERS = ("Location", "ETag")
 
 def given_key(request: Any) -> str | None:
     """The request's key; raises ValidationError when it has not 1 to 255 visible ASCII characters."""
-    key = request.headers.get(HEADER)
+    key = request.META.get("HTTP_IDEMPOTENCY_KEY")  # `headers` would parse all of them
     if key is not None and not _FORM.fullmatch(key):
         raise ValidationError({HEADER: ["1 to 255 visible ASCII characters."]})
     return key

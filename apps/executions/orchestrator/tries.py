@@ -1,7 +1,7 @@
 """A call's models and what became of each request to them."""
 
 from collections.abc import Callable
-from dataclasses import astuple, dataclass
+from dataclasses import dataclass
 from datetime import datetime
 from uuid import UUID
 
@@ -51,4 +51,4 @@ class Try:
     def used_tokens(self) -> int | None:
         """In all buckets; None when the provider has not told."""
         received = self.received
-        return sum(astuple(received.usage)) if received and received.usage else None
+        return received.usage.total if received and received.usage else None

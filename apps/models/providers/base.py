@@ -95,6 +95,10 @@ class Usage:
     def whole_input(self) -> int:
         return self.input_tokens + self.cached_input_tokens + self.cache_write_tokens + self.cache_write_1h_tokens
 
+    @property
+    def total(self) -> int:
+        return self.whole_input + self.output_tokens + self.reasoning_tokens
+
 
 @dataclass(frozen=True, slots=True)
 class Completion:
