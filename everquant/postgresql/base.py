@@ -37,7 +37,7 @@ class DatabaseWrapper(base.DatabaseWrapper):
             return
         with self.wrap_database_errors, self._borrowed() as connection:
             connection.prepare_threshold = 0
-            with base.ServerBindingCursor(connection) as cursor:  # type: ignore[attr-defined] # as above
+            with base.ServerBindingCursor(connection) as cursor:  # type: ignore[attr-defined,call-arg] # as above
                 yield cursor
             connection.checked_at = time.monotonic()
 
