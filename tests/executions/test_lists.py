@@ -194,7 +194,7 @@ def of_all_times(organization):
             status=status,
             finished_at=None if status == "queued" else time_of(key),
             error_code="TIMEOUT" * (status == "failed"),
-        )  # fmt: skip
+        )
         for key, status in zip(keys, cycle(["queued", "failed", "cancelled"]), strict=False)
     )
     return keys
