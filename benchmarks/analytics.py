@@ -23,7 +23,7 @@ from typing import Any
 
 import django
 
-from benchmarks.stack import PASSWORD, Stack, free_port, process, wait_for
+from benchmarks.stack import PASSWORD, Stack, free_port, process, services, wait_for
 
 REPEATS = 40
 ROUNDS, EXECUTES, CALLERS = 6, 200, 8
@@ -252,6 +252,8 @@ def _show(name: str, waits: list[list[float]]) -> None:
 
 def ingest(folders: list[str]) -> None:
     """Executions per second by `CALLERS` connections, in turns; the ratio is of the time of one to the first folder."""
+    for folder in folders:
+        Side(folder).close()  # makes the admin
     with ExitStack() as running:
         sides = [running.enter_context(_serving(folder)) for folder in folders]
         rates: list[list[float]] = [[] for _ in sides]
@@ -270,21 +272,13 @@ def ingest(folders: list[str]) -> None:
 def _serving(folder: str) -> Iterator[Callable[[], None]]:
     """Makes one execution over HTTP on a server of this folder."""
     port = free_port()
-    made = multiprocessing.get_context("spawn").Process(target=_make_admin, args=(folder,))
-    made.start()
-    made.join()
     env = {"EVERQUANT_DATA_DIR": folder, "PORT": str(port), "LOG_LEVEL": "WARNING"}
-    with process(sys.executable, "manage.py", "web", "--port", str(port), **env) as web:
-        wait_for(port, "/healthz")
+    with services(env), process(sys.executable, "manage.py", "web", "--port", str(port), **env) as web:
+        wait_for(port, "/readyz")
         stack = Stack(port, 0, web.pid, 0, 0, env)
         token = stack.call("POST", "/auth/login", {"email": EMAIL, "password": PASSWORD})["access_token"]
         prompt = stack.call("GET", "/prompts/by-slug/seed/prompt-01", token=token)["id"]
         yield lambda: stack.call("POST", f"/prompts/{prompt}/execute", {"variables": {"question": "Why?"}}, token)
-
-
-def _make_admin(folder: str) -> None:
-    with database_of(folder):
-        _signed_in()
 
 
 def _rate(execute: Callable[[], None]) -> float:

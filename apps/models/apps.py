@@ -1,3 +1,4 @@
+import gc
 import threading
 from typing import Any
 
@@ -19,7 +20,13 @@ class ModelsConfig(AppConfig):
 
 def _load_prices_aside(**_: Any) -> None:
     """At a web process's first request: the price catalog takes a second to load, which no caller should wait for."""
+    request_started.disconnect(dispatch_uid="models.prices")
+    threading.Thread(target=_load_prices, name="load-prices", daemon=True).start()
+
+
+def _load_prices() -> None:
+    """The catalog stays, as all that the first request has imported: the collector would look at it again and again."""
     from apps.models.prices import load_catalog  # noqa: PLC0415 - models are loaded by now
 
-    request_started.disconnect(dispatch_uid="models.prices")
-    threading.Thread(target=load_catalog, name="load-prices", daemon=True).start()
+    load_catalog()
+    gc.freeze()
