@@ -70,6 +70,7 @@ LISTS: list[tuple[str, dict[str, str]]] = [
     ("executions older than a week", {"created_before": "week"}),
 ]
 Ask = Callable[[], None]
+_SAME_EVERYWHERE = re.compile(r"\s*(Index Searches|Batches|Sort Method|Sort Key|Group Key|Planning|Output|Cache)\b")
 
 
 @contextmanager
@@ -204,16 +205,25 @@ def explained(call: Ask) -> str:
     with connection.cursor() as cursor:
         for sql, params in statements:
             begins = sql.index("SELECT")  # after the settings of its own
-            cursor.execute(f"{sql[:begins]} EXPLAIN (ANALYZE, BUFFERS) {sql[begins:]}", params)
+            cursor.execute(f"{sql[:begins]} EXPLAIN (ANALYZE, BUFFERS, COSTS OFF) {sql[begins:]}", params)
             while cursor.description is None:
                 cursor.nextset()
-            found.append("\n".join(_shortened(row[0]) for row in cursor.fetchall()))
+            found.append("\n".join(_shortened([row[0] for row in cursor.fetchall()])))
     return "\n\n".join(found)
 
 
-def _shortened(line: str) -> str:
-    """Without lists of hundreds of instants."""
-    return re.sub(r"'\{[^']{60,}\}'", "'{…}'", line)[:300]
+def _shortened(plan: list[str]) -> Iterator[str]:
+    """Without the parts that were never run, what is the same in every plan, long values and deep indents."""
+    skipped_from = None
+    for line in plan:
+        indent = len(line) - len(line.lstrip())
+        if skipped_from is not None and indent > skipped_from:
+            continue
+        skipped_from = indent if line.endswith("(never executed)") else None
+        if skipped_from is None and not _SAME_EVERYWHERE.match(line):
+            short = re.sub(r"'[^']{25,}'(::\w+)?", "'…'", line.replace("executions_execution", "executions"))
+            short = re.sub(r"actual time=[0-9.]+\.\.([0-9.]+) rows=([0-9]+)\.00 loops=", r"\1 ms rows=\2 loops=", short)
+            yield " " * (indent // 3) + short.strip()[:200]
 
 
 def seconds(call: Ask) -> float:
