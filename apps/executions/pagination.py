@@ -1,8 +1,6 @@
 """Pages of executions, of which there may be tens of millions in many months."""
 
 import struct
-from datetime import datetime
-from functools import lru_cache
 from typing import Any
 from uuid import UUID
 
@@ -68,17 +66,11 @@ def newest(queryset: Any, count: int, *, below: UUID | None = None) -> list[Exec
     newest of every month instead of reading one month after the other: so what is older than them is asked apart.
     """
     month = month_of(timezone.now() if below is None else time_of(below))
-    start, oldest = id_bound(month), id_bound(min(month, _oldest_month(month_of(timezone.now()))))
-    last = {} if below is None else {"id__lt": below}
+    start, last = id_bound(month), {} if below is None else {"id__lt": below}
     found = list(queryset.filter(**last, id__gte=start).order_by("-id")[:count])
     if len(found) < count:
+        oldest = id_bound(min(month, oldest_month() or month))
         months = queryset.filter(id__gte=oldest, id__lt=start).order_by("-id")[: count - len(found)]
         older = queryset.filter(id__lt=oldest).order_by("-id")[: count - len(found)]
         found += months.union(older, all=True).order_by("-id")[: count - len(found)]
     return found
-
-
-@lru_cache(maxsize=1)
-def _oldest_month(now: datetime) -> datetime:
-    """Looked up once a month: with an older one that was made meanwhile it only takes longer."""
-    return oldest_month() or now

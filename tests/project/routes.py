@@ -178,7 +178,7 @@ ROUTES = [
     Route("GET", "prompts/<uuid:pk>/labels/<str:label>", "prompts:read", 4),
     Route("PUT", "prompts/<uuid:pk>/labels/<str:label>", "prompts:update", 8, body={"version": 1}),
     Route("DELETE", "prompts/<uuid:pk>/labels/<str:label>", "prompts:update", 8),
-    Route("GET", "executions", "executions:read", 2),
+    Route("GET", "executions", "executions:read", 4),
     Route("GET", "executions/<uuid:pk>", "executions:read", 2),
     Route("POST", "executions/<uuid:pk>/cancel", "prompts:execute", 6),
     Route("POST", "executions/<uuid:pk>/retry", "prompts:execute", 6),
