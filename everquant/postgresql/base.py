@@ -6,8 +6,11 @@ from typing import Any
 import psycopg
 from django.db.backends.postgresql import base
 from psycopg_pool import ConnectionPool
+from psycopg_pool.base import AttemptWithBackoff
 
 BELIEVED_S = 0.25
+# A database that is back is noticed within a second, however long it was away: the pool would double its pauses.
+AttemptWithBackoff.DELAY_BACKOFF = 1.0
 
 
 class DatabaseWrapper(base.DatabaseWrapper):

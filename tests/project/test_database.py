@@ -7,6 +7,7 @@ from uuid import UUID
 import psycopg
 import pytest
 from django.db import DataError, close_old_connections, connection
+from psycopg_pool.base import AttemptWithBackoff
 
 from everquant.db import prepared_cursor
 from everquant.postgresql.base import BELIEVED_S
@@ -43,6 +44,15 @@ def test_pool_is_usable_at_once_after_all_its_connections_were_cut() -> None:
 
 def _is_past(moment: float) -> bool:
     return time.monotonic() > moment
+
+
+def test_pool_tries_every_second_however_long_the_database_is_away() -> None:
+    attempt, pauses, now = AttemptWithBackoff(timeout=300), [], 0.0
+    while now < 200:
+        attempt.update_delay(now)
+        pauses.append(attempt.delay)
+        now += attempt.delay
+    assert max(pauses) < 1.2
 
 
 def test_what_every_call_sends_is_planned_once(execute, prompt):  # noqa: F811 (fixtures)
