@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 
 import structlog
-from django.db import transaction
+from django.db import connection, transaction
 from django_redis import get_redis_connection
 from redis.exceptions import NoScriptError, RedisError
 
@@ -212,8 +212,11 @@ class EpochCache:
             return
 
     def invalidate(self, *epoch_keys: str) -> None:
-        """Make every entry under these epochs unreadable, once the running transaction has committed."""
-        transaction.on_commit(lambda: self.invalidate_now(epoch_keys))
+        """Make every entry under these epochs unreadable, once the running transaction, if any, has committed."""
+        if connection.in_atomic_block:
+            transaction.on_commit(lambda: self.invalidate_now(epoch_keys))
+        else:  # `on_commit` would take a connection to find that out
+            self.invalidate_now(epoch_keys)
 
     def invalidate_now(self, epoch_keys: Iterable[str]) -> None:
         """As `invalidate`, at once. While Redis is away this process keeps it, and sends it before its next read or

@@ -1,6 +1,7 @@
 """Slugs, tags and deletion of what is named as prompts are: unique among the living of an organization."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 from django.db import IntegrityError
@@ -32,15 +33,22 @@ def unique_tags(tags: Sequence[str]) -> list[str]:
     return list(dict.fromkeys(tags))
 
 
-def save_with_slug(instance: Any, **options: Any) -> None:
-    """`save`; raises Conflict when another living one has the slug (the constraint `<table>_slug_unique`)."""
+@contextmanager
+def refusing_taken_slug(instance: Any) -> Iterator[None]:
+    """Raises Conflict when another living one has the slug (the constraint `<table>_slug_unique`)."""
     try:
-        instance.save(**options)
+        yield
     except IntegrityError as error:
         if f"{instance._meta.db_table}_slug_unique" not in str(error):
             raise
         taken = f"Another {instance._meta.model_name} has this slug."
         raise Conflict(taken, details={"slug": taken}) from error
+
+
+def save_with_slug(instance: Any, **options: Any) -> None:
+    """`save`; raises Conflict when another living one has the slug."""
+    with refusing_taken_slug(instance):
+        instance.save(**options)
 
 
 def change_fields(instance: Any, fields: dict[str, Any]) -> None:

@@ -131,6 +131,10 @@ class RetrieveMixin:
 class CreateMixin:
     @transaction.atomic
     def create(self: Any, request: Request, *args: Any, **kwargs: Any) -> Response:
+        return self.create_one()
+
+    def create_one(self: Any) -> Response:
+        """`create` without its transaction, for what is stored in one statement."""
         instance = self.perform_create(self.validated())
         headers = {"Location": self.location_of(instance)}
         if self.get_output_serializer_class() is not self.read_serializer_class:

@@ -1,6 +1,6 @@
 """Prompts as a whole: made with their first version, edited, copied, deleted and brought back.
 
-Services of prompts make no savepoint: an error that they raise ends the caller's transaction.
+Those that change one make no savepoint: an error that they raise ends the caller's transaction.
 """
 
 from collections.abc import Sequence
@@ -15,7 +15,7 @@ from apps.prompts.naming import (
     change_fields,
     copied_name,
     copied_slug,
-    save_with_slug,
+    refusing_taken_slug,
     slug_of,
     take_away,
     unique_tags,
@@ -23,10 +23,10 @@ from apps.prompts.naming import (
 from apps.prompts.services.definition import DEFAULTS, Definition, definition_of, type_of
 from apps.prompts.services.versions import create_version, new_version
 from apps.users.models import User
+from apps.users.storing import store_new
 from everquant.api.errors import BadRequest
 
 
-@transaction.atomic(savepoint=False)
 def create_prompt(
     *,
     organization_id: UUID,
@@ -40,7 +40,7 @@ def create_prompt(
     type: str | None = None,  # noqa: A002 (the field's name in the API)
     message: str = "",
 ) -> Prompt:
-    """A prompt and its version 1. Without a slug it is made of the name.
+    """A prompt and its version 1, stored in one statement. Without a slug it is made of the name.
 
     Raises BadRequest for what is not valid, Conflict when a living prompt has the slug.
     """
@@ -59,8 +59,8 @@ def create_prompt(
     )
     version = new_version(prompt=prompt, number=1, definition=complete, message=message, created_by=created_by)
     prompt.current_version = version
-    save_with_slug(prompt, force_insert=True)
-    version.save(force_insert=True)
+    with refusing_taken_slug(prompt):
+        store_new(prompt, version)
     prompt.label_numbers = {}
     return prompt
 

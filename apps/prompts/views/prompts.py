@@ -108,6 +108,9 @@ class PromptViewSet(ResourceViewSet):
         shows_deleted = self.action == "undelete" or (self.action == "list" and "deleted" in self.request.query_params)
         return queryset if shows_deleted else queryset.alive()
 
+    def create(self, request: Request, *args: Any, **kwargs: Any) -> Response:
+        return self.create_one()
+
     def perform_create(self, data: dict[str, Any]) -> Prompt:
         fields, definition, rest = _split(data)
         return services.create_prompt(

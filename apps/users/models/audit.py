@@ -47,10 +47,11 @@ class AuditEntry(AbstractLogEntry):
 
     def save(self, *args: Any, **kwargs: Any) -> None:
         if self._state.adding:
-            self._take_context()
+            self.take_context()
         super().save(*args, **kwargs)
 
-    def _take_context(self) -> None:
+    def take_context(self) -> None:
+        """Who does it, by which key, from where, in which request."""
         context = current()
         principal = context.principal if context else None
         own = (self.additional_data or {}).get("organization_id")
