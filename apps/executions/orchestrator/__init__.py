@@ -5,15 +5,18 @@ database connection and records. `execute` is both. Typed errors are those of `e
 """
 
 from apps.executions.orchestrator.command import Command, Finished, IdempotencyClaim, InlinePrompt
+from apps.executions.orchestrator.recording import CompanionRefused, Statement
 from apps.executions.orchestrator.resolution import names_to_prefetch
 from apps.executions.orchestrator.running import Prepared, execute, prepare, run
 
 __all__ = [
     "Command",
+    "CompanionRefused",
     "Finished",
     "IdempotencyClaim",
     "InlinePrompt",
     "Prepared",
+    "Statement",
     "execute",
     "names_to_prefetch",
     "prepare",

@@ -5,6 +5,7 @@ from typing import Any
 from uuid import UUID
 
 from apps.executions.models import Execution, ExecutionAttempt, ExecutionPayload, Source, Status
+from apps.executions.orchestrator.recording import Companion
 
 Json = dict[str, Any]
 
@@ -39,7 +40,8 @@ class Command:
     execution's id. `deadline` is when the call ends at the latest, in seconds of `time.monotonic()`; until then one
     that `is_patient` waits for limits of its model. One that `is_limited` is sent a limit of its output as within a
     hard budget; no fallback answers one that `is_pinned`; one that `is_embedding` wants the vectors of its inline
-    messages' texts, and its output is a JSON list of them. All these are for calls that are made at once.
+    messages' texts, and its output is a JSON list of them. A `companion` is stored with it, and has an idempotency key.
+    All these are for calls that are made at once.
     """
 
     organization_id: UUID
@@ -71,6 +73,7 @@ class Command:
     is_limited: bool = False
     is_pinned: bool = False
     is_embedding: bool = False
+    companion: Companion | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

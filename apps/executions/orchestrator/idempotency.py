@@ -11,10 +11,11 @@ from uuid import UUID
 from django.conf import settings
 from django.db import IntegrityError
 from django.utils import timezone
+from psycopg.errors import NotNullViolation
 
 from apps.executions.models import INTERRUPTED, Execution, Status
 from apps.executions.orchestrator.command import Finished, IdempotencyClaim
-from apps.executions.orchestrator.recording import Statement
+from apps.executions.orchestrator.recording import Companion, Statement
 from apps.models.providers.cancellation import Cancellation
 from everquant.api.errors import Conflict
 from everquant.api.idempotency import HEADER, refuse_other_request
@@ -30,18 +31,31 @@ _CLAIM = (
     "INSERT INTO api_idempotencykey (id, scope, key, fingerprint, headers, created_at, updated_at) "
     "VALUES (%s, %s, %s, %s, '{}', %s, %s) RETURNING id"
 )
+# Without a companion's row there is no id, which the key's table refuses.
+_CLAIM_WITH_COMPANION = _CLAIM.replace("(%s,", "((SELECT %s FROM companion),", 1)
 
 
-def claiming(organization_id: UUID, given: IdempotencyClaim, execution_id: UUID) -> Statement:
-    """What claims a key that nobody has, to be sent with what stores its execution: see `is_taken`."""
+def claiming(
+    organization_id: UUID, given: IdempotencyClaim, execution_id: UUID, companion: Companion | None = None
+) -> Statement:
+    """What claims a key that nobody has, to be sent with what stores its execution: see `is_taken`, `is_refused`."""
     now = timezone.now()
-    return _CLAIM, [execution_id, f"{_SCOPE}{organization_id}", given.key, given.fingerprint, now, now]
+    values = [execution_id, f"{_SCOPE}{organization_id}", given.key, given.fingerprint, now, now]
+    if companion is None:
+        return f"claimed AS ({_CLAIM})", values
+    parts, more = companion.begin()
+    return f"{parts}, claimed AS ({_CLAIM_WITH_COMPANION})", more + values
 
 
 def is_taken(error: IntegrityError) -> bool:
     """Whether it was refused because the key is somebody's, or was."""
     told = getattr(error.__cause__, "diag", None)
     return told is not None and told.constraint_name == "api_idempotencykey_unique"
+
+
+def is_refused(error: IntegrityError) -> bool:
+    """Whether the companion of the claim had no row."""
+    return isinstance(error.__cause__, NotNullViolation) and error.__cause__.diag.table_name == "api_idempotencykey"
 
 
 def claim(organization_id: UUID, given: IdempotencyClaim) -> tuple[UUID, bool]:

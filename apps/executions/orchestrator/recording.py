@@ -4,11 +4,12 @@ The statements are written out because they are on the path of every call: the O
 transactions of three round trips each.
 """
 
-from collections.abc import Callable, Iterable
-from typing import Any
+from collections.abc import Callable, Iterable, Sequence
+from contextlib import suppress
+from typing import Any, Protocol
 
 import orjson
-from django.db import transaction
+from django.db import DataError, transaction
 
 from apps.executions.models import Execution, ExecutionAttempt, ExecutionPayload
 from apps.executions.orchestrator.telling import is_told, tell_of_end
@@ -40,11 +41,35 @@ Statement = tuple[str, list[Any]]
 """A statement and its parameters."""
 
 
+class Companion(Protocol):
+    """What its caller stores in the same statements as an execution, each time a transaction less.
+
+    `begin` and `end` give parts of a WITH clause, of which one is called `companion` and has one row where they apply.
+    It locks what it locks before a budget is held: other statements that lock both must do the same.
+    """
+
+    def begin(self) -> Statement:
+        """Without a row neither this nor the execution is stored; see CompanionRefused."""
+
+    def note_begin(self) -> None:
+        """It is stored."""
+
+    def end(self, execution: Execution, payload: ExecutionPayload) -> Statement | None:
+        """For what is about to be recorded; it may refer to `finished`, which is empty when the execution had ended
+        already. None to record it alone."""
+
+    def note_end(self, row: Sequence[Any]) -> None:
+        """The execution's end was stored; the row is all of `companion`, of NULLs where it had none."""
+
+
+class CompanionRefused(Exception):
+    """Nothing was stored, as the companion had no row."""
+
+
 def _places(columns: Iterable[str]) -> str:
     return ", ".join("%s" for _ in columns)
 
 
-_CLAIM = "WITH claimed AS ({}), "
 _BEGIN = (
     f"execution AS (INSERT INTO executions_execution ({', '.join(_EXECUTION)}) VALUES ({_places(_EXECUTION)})), "  # noqa: S608 (column names of this module)
     f"payload AS (INSERT INTO executions_executionpayload ({', '.join(_PAYLOAD)}) VALUES ({_places(_PAYLOAD)})) "
@@ -56,8 +81,12 @@ _FINISH = (
     "WHERE execution_id = %s AND EXISTS (SELECT FROM finished)), "
     f"tries AS (INSERT INTO executions_executionattempt (execution_id, {', '.join(_ATTEMPT)}) "
     f"SELECT finished.id, {', '.join(f'try.{name}' for name in _ATTEMPT)} FROM finished, "
-    f"jsonb_to_recordset(%s::jsonb) AS try({', '.join(f'{name} {kind}' for name, kind in _ATTEMPT.items())})) "
-    "SELECT count(*) FROM finished"
+    f"jsonb_to_recordset(%s::jsonb) AS try({', '.join(f'{name} {kind}' for name, kind in _ATTEMPT.items())}))"
+)
+_TOLD = " SELECT count(*) FROM finished"
+_TOLD_WITH_COMPANION = (
+    "SELECT told.executions, companion.* FROM (SELECT count(*) AS executions FROM finished) told "
+    "LEFT JOIN companion ON true"
 )
 
 
@@ -66,11 +95,12 @@ def begin(
 ) -> None:
     """Store a queued or running execution with all that is needed to make it again.
 
-    An error of the query or of the claim undoes it. The query may refer to what the claim returns as `claimed`.
+    An error of the query or of the claim undoes it. The query may refer to what the claim returns as `claimed`, the
+    claim to what goes before it.
     """
     text, values = query or ("SELECT", [])
     claimed, key = claim or ("", [])
-    head = _CLAIM.format(claimed) if claimed else "WITH "
+    head = f"WITH {claimed}, " if claimed else "WITH "
     send((head + _BEGIN + text, key + _values(execution, _EXECUTION) + _values(payload, _PAYLOAD) + values))
 
 
@@ -89,7 +119,12 @@ def send(statement: Statement) -> None:
         cursor.execute(*statement)
 
 
-def finish(execution: Execution, payload: ExecutionPayload, attempts: list[ExecutionAttempt]) -> bool:
+def finish(
+    execution: Execution,
+    payload: ExecutionPayload,
+    attempts: list[ExecutionAttempt],
+    companion: Companion | None = None,
+) -> bool:
     """Store the end of a running execution. False when it had ended already: then nothing is written.
 
     Nor when another process has taken it meanwhile, which believed this one dead.
@@ -101,11 +136,26 @@ def finish(execution: Execution, payload: ExecutionPayload, attempts: list[Execu
     ]  # fmt: skip
 
     def write() -> bool:
-        with prepared_cursor() as cursor:
-            cursor.execute(_FINISH, parameters)
-            return bool(cursor.fetchone()[0])
+        return bool(_ask(_FINISH + _TOLD, parameters)[0])
 
+    def write_both(companion: Companion, parts: str, values: list[Any]) -> bool:
+        is_stored, *row = _ask(f"{_FINISH}, {parts} {_TOLD_WITH_COMPANION}", parameters + values)
+        if is_stored:
+            companion.note_end(row)
+        return bool(is_stored)
+
+    if companion is not None and (beside := companion.end(execution, payload)) is not None:
+        # What the companion cannot store is no reason to lose an answer that was paid for.
+        with suppress(DataError):
+            return _persist(lambda: write_both(companion, *beside), execution)
     return _persist(write, execution)
+
+
+def _ask(text: str, parameters: list[Any]) -> Any:
+    """The statement's one row."""
+    with prepared_cursor() as cursor:
+        cursor.execute(text, parameters)
+        return cursor.fetchone()
 
 
 def fail(execution: Execution, *, code: str, message: str) -> bool:

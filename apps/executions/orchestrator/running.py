@@ -17,7 +17,7 @@ from apps.executions.orchestrator.command import Command, Finished, IdempotencyC
 from apps.executions.orchestrator.embedding import EmbeddingAdapter
 from apps.executions.orchestrator.leases import LEASES, lease_end
 from apps.executions.orchestrator.outcome import conclude
-from apps.executions.orchestrator.recording import Statement
+from apps.executions.orchestrator.recording import Companion, CompanionRefused, Statement
 from apps.executions.orchestrator.resolution import Plan, resolve
 from apps.executions.orchestrator.response_cache import CachedAnswer
 from apps.executions.orchestrator.tries import Target
@@ -35,11 +35,12 @@ class Prepared:
     """An execution that is stored and has yet to be called; or one that a repeated key has found.
 
     `cached` is an answer that the response cache has for it; `cancellation` stops its call. Of `deadline` and
-    `is_patient` see Command.
+    `is_patient` see Command. `companion` is one that has been stored with it, and may be with its end.
     """
 
     deadline = math.inf
     is_patient = False
+    companion: Companion | None = None
 
     def __init__(
         self,
@@ -67,7 +68,7 @@ def execute(command: Command) -> Finished:
 def prepare(command: Command) -> Prepared:
     """Steps 2 to 5: resolved, rendered, claimed, reserved and stored.
 
-    Raises BadRequest, NotFound, Conflict, BudgetExceeded.
+    Raises BadRequest, NotFound, Conflict, BudgetExceeded, CompanionRefused.
     """
     plan = resolve(command)
     if command.idempotency is None and not command.is_background:
@@ -111,7 +112,7 @@ def run(prepared: Prepared, on_delta: OnDelta | None = None, before_end: Callabl
         try:
             if before_end is not None:
                 before_end()
-            finished = _record(execution, payload, plan, call, error, cached)
+            finished = _record(prepared, payload, plan, call, error)
         finally:
             release_connection()
     if finished.execution is execution:
@@ -141,20 +142,16 @@ def _make(call: Call, execution: Execution, cached: CachedAnswer | None) -> Prov
 
 
 def _record(
-    execution: Execution,
-    payload: ExecutionPayload,
-    plan: Plan,
-    call: Call,
-    error: ProviderError | None,
-    cached: CachedAnswer | None,
+    prepared: Prepared, payload: ExecutionPayload, plan: Plan, call: Call, error: ProviderError | None
 ) -> Finished:
+    execution = prepared.execution
     if drain.may_be_handed_back(execution, call) and drain.hand_back(execution, call):
         return Finished(execution, payload, [])
-    if cached is None:
+    if prepared.cached is None:
         attempts = conclude(execution, payload, plan, call)
     else:
-        attempts = response_cache.conclude(execution, payload, cached)
-    if not recording.finish(execution, payload, attempts):
+        attempts = response_cache.conclude(execution, payload, prepared.cached)
+    if not recording.finish(execution, payload, attempts, prepared.companion):
         return idempotency.finished(idempotency.stored(execution.id, execution.organization_id))
     return Finished(execution, payload, attempts, retry_after_s=error.retry_after_s if error else None)
 
@@ -169,13 +166,19 @@ def timeouts() -> Timeouts:
 def _insert_claiming(command: Command, plan: Plan, given: IdempotencyClaim) -> Prepared | None:
     """With its key, in one statement; None when the key is taken."""
     execution_id = uuid7()
-    claim = idempotency.claiming(command.organization_id, given, execution_id)
+    claim = idempotency.claiming(command.organization_id, given, execution_id, command.companion)
     try:
-        return _insert(command, plan, execution_id, claim)
+        prepared = _insert(command, plan, execution_id, claim)
     except IntegrityError as error:
+        if idempotency.is_refused(error):
+            raise CompanionRefused from None
         if not idempotency.is_taken(error):
             raise
         return None
+    if command.companion is not None:
+        command.companion.note_begin()
+        prepared.companion = command.companion
+    return prepared
 
 
 def _insert(command: Command, plan: Plan, execution_id: UUID, claim: Statement | None = None) -> Prepared:

@@ -10,12 +10,14 @@ from typing import Any
 import structlog
 from django.utils import timezone
 
+from apps.executions.orchestrator import CompanionRefused
 from apps.workflows.definition.model import ERROR, OK, Node
 from apps.workflows.definition.values import ValueProblem
 from apps.workflows.engine import containers
 from apps.workflows.engine.events import Event
 from apps.workflows.engine.frames import WAITING, Failure, Frame
-from apps.workflows.engine.steps import Recorded, State, Step, in_state, record, times_begun
+from apps.workflows.engine.records import Records
+from apps.workflows.engine.steps import LeaseLost, Recorded, State, Step, in_state, record, times_begun
 from apps.workflows.engine.walk import Halt
 from apps.workflows.models import StepStatus
 from apps.workflows.nodes.base import (
@@ -125,17 +127,22 @@ def _once(
     if attempts.interruptions > MOST_INTERRUPTIONS:
         failure = NodeFailure(INTERRUPTED, f"The attempt was cut off {attempts.interruptions} times.")
         return _failed(frame, node, failure, attempts, base)
-    if not kind.is_instant and not attempts.is_going_on:
-        frame.walk.totals = record(frame.run, Step(status=StepStatus.RUNNING, event="node.started", **base))
+    is_noted = not kind.is_instant and not attempts.is_going_on
+    records = Records(frame, base)
+    if is_noted and not kind.calls_model:
+        records.begin()
     try:
-        result = _call(frame, node, kind, incoming, states, attempts, started_at)
+        result = _call(frame, node, kind, incoming, states, attempts, records)
     except Waiting as waiting:
         return _wait(frame, node, waiting, attempts, base)
     except NodeFailure as failure:
+        if is_noted:
+            records.begin()
         return _failed(frame, node, failure, attempts, base)
     if result is None:
         return None
-    return _succeeded(frame, node, result, base)
+    records.succeed(result)
+    return frame.state_of(node.id, result.output, handle=result.handle)
 
 
 def _call(
@@ -145,9 +152,9 @@ def _call(
     incoming: Sequence[Incoming],
     states: Mapping[str, State],
     attempts: _Attempts,
-    started_at: datetime,
+    records: Records,
 ) -> Result | None:
-    """None when the walk was halted before it had begun. Raises NodeFailure, Waiting."""
+    """None when the walk was halted before it had begun. Raises NodeFailure, Waiting, LeaseLost."""
     walk = frame.walk
     own_deadline = time.monotonic() + (node.timeout_s or float("inf"))
     with walk.call() as cancellation:
@@ -164,6 +171,7 @@ def _call(
             deadline=min(frame.deadline, own_deadline),
             cancellation=cancellation,
             emit=lambda delta: walk.add_delta(path, attempts.number, delta),
+            records=records,
         )
         try:
             if isinstance(kind, ContainerKind):
@@ -174,7 +182,9 @@ def _call(
                 return kind.run(call) if is_free else None
         except ValueProblem as problem:
             raise NodeFailure(problem.code, problem.message) from problem
-        except (NodeFailure, Waiting, *DATABASE_AWAY):
+        except CompanionRefused:
+            raise LeaseLost from None
+        except (NodeFailure, Waiting, LeaseLost, *DATABASE_AWAY):
             raise
         except Exception as error:
             logger.exception("workflow_node_failed", run_id=str(walk.run.id), path=path)
@@ -184,23 +194,6 @@ def _call(
 def _info(frame: Frame) -> RunInfo:
     run = frame.run
     return RunInfo(run.id, run.organization_id, run.workflow_id, run.created_by_id, run.api_key_id, run.metadata)
-
-
-def _succeeded(frame: Frame, node: Node, result: Result, base: dict[str, Any]) -> State:
-    step = Step(
-        status=StepStatus.SUCCEEDED,
-        event="node.succeeded",
-        finished_at=timezone.now(),
-        handle=result.handle,
-        input=result.input,
-        output=result.output,
-        execution_id=result.execution_id,
-        usage=result.usage,
-        is_counted=True,
-        **base,
-    )
-    frame.walk.totals = record(frame.run, step, frame.walk.take_deltas(step.path))
-    return frame.state_of(node.id, result.output, handle=result.handle)
 
 
 def _wait(frame: Frame, node: Node, waiting: Waiting, attempts: _Attempts, base: dict[str, Any]) -> State:

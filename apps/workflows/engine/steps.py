@@ -125,10 +125,13 @@ class Step:
     more: Mapping[str, Json] | None = None
 
 
-def record(run: WorkflowRun, step: Step, before: Sequence[Event] = ()) -> Totals:
-    """With the events that come before its own. Raises LeaseLost."""
+def record(run: WorkflowRun, step: Step, before: Sequence[Event] = (), *, is_repeated: bool = False) -> Totals:
+    """With the events that come before its own. Raises LeaseLost.
+
+    One that `is_repeated` has been sent before, and may be stored.
+    """
     output = dump(step.output)
-    told = [*before, (step.event, _told(step, output))]
+    told = [*before, (step.event, told_of(step, output))]
     values: dict[str, Any] = {
         "run_id": run.id, "fence": run.fence, "counts": int(step.is_counted), "path": step.path,
         "node_id": step.node_id, "kind": step.kind, "attempt": step.attempt, "status": step.status,
@@ -139,7 +142,7 @@ def record(run: WorkflowRun, step: Step, before: Sequence[Event] = ()) -> Totals
         "event_count": len(told), "events": in_order(told),
     }  # fmt: skip
 
-    tries = count()
+    tries = count(int(is_repeated))
 
     def write() -> Totals | None:
         with prepared_cursor() as cursor:
@@ -217,7 +220,8 @@ def is_stored(output: Json) -> bool:
     return isinstance(output, dict) and len(output) == 1 and STORED in output
 
 
-def _told(step: Step, output: str | None) -> dict[str, Json]:
+def told_of(step: Step, output: str | None) -> dict[str, Json]:
+    """An event's data; `output` is the step's as JSON."""
     said: dict[str, Json] = {
         "path": step.path,
         "node_id": step.node_id,

@@ -6,12 +6,12 @@ from typing import Any
 import orjson
 
 from apps.executions import orchestrator
-from apps.executions.models import INTERRUPTED, Execution, Source
-from apps.executions.orchestrator import Command, Finished, IdempotencyClaim
+from apps.executions.models import INTERRUPTED, Execution, ExecutionPayload, Source, Status
+from apps.executions.orchestrator import Command, Finished, IdempotencyClaim, Statement
 from apps.models.providers.base import ErrorCode
 from apps.prompts.rendering import PromptError
 from apps.prompts.rendering.messages import check_messages
-from apps.workflows.nodes.base import NodeCall, NodeFailure, Result, Usage
+from apps.workflows.nodes.base import NodeCall, NodeFailure, Records, Result, Usage
 from apps.workflows.nodes.repeating import stable_key
 from apps.workflows.nodes.resolving import storable
 from everquant.api.errors import ApiError, ServiceUnavailable
@@ -33,10 +33,13 @@ def ask(call: NodeCall, wish: dict[str, Any], said: Any, *, is_streamed: bool) -
 
     Raises NodeFailure with the execution's error code.
     """
-    command = _command(call, wish, is_streamed=is_streamed)
+    companion = _Companion(call.records, said) if call.records is not None else None
+    command = _command(call, {**wish, "companion": companion}, is_streamed=is_streamed)
     try:
         with prefetching(orchestrator.names_to_prefetch(command.organization_id), str(call.run.id)):
             prepared = orchestrator.prepare(command)
+            if call.records is not None:
+                call.records.begin()
             with call.cancellation.includes(prepared.cancellation):
                 finished = orchestrator.run(prepared, call.emit if is_streamed else None)
     except ApiError as error:
@@ -45,8 +48,30 @@ def ask(call: NodeCall, wish: dict[str, Any], said: Any, *, is_streamed: bool) -
         release_connection()
     if not finished.has_succeeded:
         raise _failure(finished, said)
-    execution = finished.execution
-    return Result(_output(finished), input=said, execution_id=execution.id, usage=_usage(execution))
+    if companion is not None and companion.result is not None:
+        return companion.result
+    return _result(finished.execution, finished.payload, said)
+
+
+class _Companion:
+    """The records of the node's attempt, in the statements of its execution."""
+
+    def __init__(self, records: Records, said: Any) -> None:
+        self._records, self._said = records, said
+        self.result: Result | None = None
+        self.begin, self.note_begin, self.note_end = (
+            records.begin_with_call, records.note_begin, records.note_success,
+        )  # fmt: skip
+
+    def end(self, execution: Execution, payload: ExecutionPayload) -> Statement | None:
+        """What failed is the engine's to judge and to record; so is an answer that is no result, once it is stored."""
+        if execution.status != Status.SUCCEEDED:
+            return None
+        try:
+            self.result = _result(execution, payload, self._said)
+            return self._records.succeed_with_call(self.result)
+        except (NodeFailure, ValueError, TypeError):
+            return None
 
 
 def checked_messages(messages: Any) -> list[dict[str, Any]]:
@@ -87,8 +112,11 @@ def _digest(key: str) -> str:
     return sha256(key.encode()).hexdigest()
 
 
-def _output(finished: Finished) -> Any:
-    payload = finished.payload
+def _result(execution: Execution, payload: ExecutionPayload, said: Any) -> Result:
+    return Result(_output(payload), input=said, execution_id=execution.id, usage=_usage(execution))
+
+
+def _output(payload: ExecutionPayload) -> Any:
     text = payload.output or ""
     if payload.tool_calls:
         return storable({"text": text, "tool_calls": payload.tool_calls})

@@ -13,6 +13,7 @@ from decimal import Decimal
 from typing import Any, ClassVar, Protocol
 from uuid import UUID
 
+from apps.executions.orchestrator import Statement
 from apps.models.providers.base import Delta
 from apps.models.providers.cancellation import Cancellation
 from apps.workflows.definition.model import OK, Edge, Node
@@ -98,6 +99,19 @@ class Incoming:
     output: Json
 
 
+class Records(Protocol):
+    """What is recorded of an attempt, for who makes an execution: its statements are stored in those of the execution.
+
+    `begin` stores the start where no statement did.
+    """
+
+    def begin(self) -> None: ...
+    def begin_with_call(self) -> Statement: ...
+    def note_begin(self) -> None: ...
+    def succeed_with_call(self, result: Result) -> Statement: ...
+    def note_success(self, row: Sequence[Any]) -> None: ...
+
+
 @dataclass(slots=True)
 class NodeCall:
     """One attempt. `first_started_at` is when the node's first attempt began, in any worker.
@@ -117,6 +131,7 @@ class NodeCall:
     deadline: float
     cancellation: Cancellation
     emit: Callable[[Delta], None] = field(default=lambda delta: None)
+    records: Records | None = None
 
     @property
     def config(self) -> Mapping[str, Json]:
@@ -152,6 +167,8 @@ class NodeKind(ABC):
     literals: ClassVar[frozenset[str]] = frozenset()
     # Whether an attempt is noted before it runs: not worth it for what takes no time and has no effect.
     is_instant: ClassVar[bool] = False
+    # Whether an attempt is noted with the execution that it makes by `ask`, whose result is the node's.
+    calls_model: ClassVar[bool] = False
 
     def handles(self, config: Mapping[str, Json]) -> tuple[str, ...]:
         """By which edges may leave, without `error`."""

@@ -16,6 +16,7 @@ class Llm(NodeKind):
     """Output as a prompt's. Pin: `{"model_id"?}`."""
 
     kind = "llm"
+    calls_model = True
     literals = frozenset({"response_schema", "tools"})
     config_schema: ClassVar[dict[str, Any]] = fields.config(
         "Calls a model with messages of its own.",

@@ -24,6 +24,7 @@ class Prompt(NodeKind):
     """
 
     kind = "prompt"
+    calls_model = True
     config_schema: ClassVar[dict[str, Any]] = fields.config(
         "Calls a model with a prompt of the registry, whose version is pinned at publish.",
         {
