@@ -16,7 +16,7 @@ RUN secret() { .venv/bin/python -c 'import secrets; print(secrets.token_urlsafe(
     .venv/bin/python manage.py collectstatic --noinput
 
 FROM python:3.11-slim-bookworm
-RUN useradd --system --uid 10001 --no-create-home --shell /usr/sbin/nologin everquant
+RUN useradd --uid 10001 --no-create-home --shell /usr/sbin/nologin everquant
 WORKDIR /app
 COPY --from=build /app /app
 ENV PATH=/app/.venv/bin:/usr/local/bin:/usr/bin:/bin \

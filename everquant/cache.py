@@ -43,7 +43,7 @@ def with_redis(call: Callable[[Any], Any]) -> Any:
     except (RedisError, OSError) as error:
         _Outage.until = time.monotonic() + AWAY_S
         REDIS_FAILURES.inc()
-        logger.warning("redis_away", error=type(error).__name__)
+        logger.warning("redis_away", error=type(error).__name__, reason=str(error)[:200])
         raise RedisAway from error
 
 
