@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 
 import structlog
+from django.conf import settings
 from django.db import connection, transaction
 from django_redis import get_redis_connection
 from redis.exceptions import NoScriptError, RedisError
@@ -28,6 +29,19 @@ class RedisAway(Exception):
     """Redis did not answer, now or within the last second."""
 
 
+_clients: dict[str, Any] = {}
+
+
+def _client() -> Any:
+    """One for each address: Django keeps its own by context, and each job and each node of a workflow runs in a context
+    of its own, in which a new one takes longer than what it is made for."""
+    address = settings.CACHES["default"]["LOCATION"]
+    found = _clients.get(address)
+    if found is None:
+        found = _clients[address] = get_redis_connection("default")
+    return found
+
+
 class _Outage:
     """When Redis failed last; for a second after that nobody waits for it."""
 
@@ -39,7 +53,7 @@ def with_redis(call: Callable[[Any], Any]) -> Any:
     if time.monotonic() < _Outage.until:
         raise RedisAway
     try:
-        return call(get_redis_connection("default"))
+        return call(_client())
     except (RedisError, OSError) as error:
         _Outage.until = time.monotonic() + AWAY_S
         REDIS_FAILURES.inc()
