@@ -89,6 +89,12 @@ def test_the_planned_units_are_marked_where_they_were_or_will_be(planned, said):
         assert float(line.get("x1")) == pytest.approx(LEFT + (WIDTH - LEFT - RIGHT) * 9 / 19, abs=0.1)
 
 
+@pytest.mark.parametrize(("planned", "when"), [(150, "within about an hour"), (200, "in 2 hours"), (2500, "in 2 days")])
+def test_how_long_it_will_take_is_said_in_whole_hours_and_days(planned, when):
+    svg = drawn({"polite": readings(2)}, Reference(0.02, planned))
+    assert f"planned {planned:,} units {when} at this rate →" in svg
+
+
 def test_many_points_are_thinned():
     many = [Reading(START + timedelta(minutes=n), n, 0.1, 0.0, 0.2) for n in range(20_000)]
     assert len(drawn({"polite": many})) < 20_000

@@ -135,14 +135,20 @@ def _marks(frame: _Frame, reference: Reference, planned_at: datetime | None) -> 
         return
     planned = f"{reference.planned_units:,} units"
     if planned_at > frame.end:
-        days = (planned_at - frame.end) / timedelta(days=1)
-        when = f"in {days:,.0f} days" if days >= 2 else f"in {24 * days:,.0f} hours"
+        when = _ahead(planned_at - frame.end)
         yield _words(right, TOP - 10, f"planned {planned} {when} at this rate →", anchor="end")
         return
     x = frame.x(planned_at)
     yield f'<line class="ab-planned" x1="{x:.1f}" x2="{x:.1f}" y1="{TOP:g}" y2="{HEIGHT - BOTTOM:g}"/>'
     anchor = "end" if x > (LEFT + right) / 2 else "start"
     yield _words(x, TOP - 10, f"planned {planned}", anchor=anchor)
+
+
+def _ahead(wait: timedelta) -> str:
+    hours = wait / timedelta(hours=1)
+    if hours >= 48:
+        return f"in {hours / 24:,.0f} days"
+    return f"in {hours:.0f} hours" if hours >= 1.5 else "within about an hour"
 
 
 def _band(frame: _Frame, number: int, readings: Sequence[Reading]) -> Iterator[str]:
