@@ -16,6 +16,7 @@ from redis.exceptions import NoScriptError, RedisError
 
 from everquant.context import RequestContext, current, request_context
 from everquant.metrics import REDIS_FAILURES
+from everquant.roundtrip import ask
 
 logger = structlog.get_logger(__name__)
 
@@ -75,20 +76,6 @@ return found
 _PREFETCH_SHA = hashlib.sha1(_PREFETCH.encode(), usedforsecurity=False).hexdigest()
 
 
-def _ask(redis: Any, *command: Any) -> Any:
-    """The answer to a command, without what the client does around each: that took twice the time of the command.
-
-    Nothing is sent again when a connection fails, as counters would count twice.
-    """
-    pool = redis.connection_pool
-    connection = pool.get_connection()
-    try:
-        connection.send_command(*command)
-        return connection.read_response()
-    finally:
-        pool.release(connection)
-
-
 def prefetch(names: Iterable[str], counters: Mapping[str, int]) -> None:
     """Read `names` and count up `counters` (name → lifetime in seconds) for this request in one round trip, once.
 
@@ -102,9 +89,9 @@ def prefetch(names: Iterable[str], counters: Mapping[str, int]) -> None:
     def send(redis: Any) -> list[Any]:
         given = (len(keys), *keys, *counters.values())
         try:
-            return _ask(redis, "EVALSHA", _PREFETCH_SHA, *given)
+            return ask(redis, "EVALSHA", _PREFETCH_SHA, *given)
         except NoScriptError:
-            return _ask(redis, "EVAL", _PREFETCH, *given)
+            return ask(redis, "EVAL", _PREFETCH, *given)
 
     with contextlib.suppress(RedisAway):
         _send_invalidations()
@@ -154,7 +141,7 @@ def _send_invalidations() -> None:
 
     def change(redis: Any) -> None:
         for name, epoch in sending.items():
-            _ask(redis, "SET", name, epoch, "EX", EPOCH_TTL_S)
+            ask(redis, "SET", name, epoch, "EX", EPOCH_TTL_S)
 
     with_redis(change)
     for name, epoch in sending.items():
@@ -208,7 +195,7 @@ class EpochCache:
         names = self.names(epoch_key, key)
         try:
             _send_invalidations()
-            epoch, entry = take_prefetched(*names) or with_redis(lambda r: _ask(r, "MGET", *names))
+            epoch, entry = take_prefetched(*names) or with_redis(lambda r: ask(r, "MGET", *names))
         except RedisAway:
             return None, None
         return _believed(epoch, entry), epoch or _NO_EPOCH
@@ -221,7 +208,7 @@ class EpochCache:
         if epoch is None:
             return
         try:
-            with_redis(lambda r: _ask(r, "SET", self._name(epoch_key, key), epoch + value, "EX", self._ttl_s))
+            with_redis(lambda r: ask(r, "SET", self._name(epoch_key, key), epoch + value, "EX", self._ttl_s))
         except RedisAway:
             return
 

@@ -4,6 +4,7 @@ import re
 import sys
 import time
 from collections.abc import Callable
+from functools import lru_cache
 from typing import Any, cast
 
 import structlog
@@ -23,6 +24,8 @@ logger = structlog.get_logger("everquant.request")
 _ID = re.compile(r"/[0-9a-f-]{36}")
 _REQUEST_ID = re.compile(r"[A-Za-z0-9._:-]{1,64}")
 API_PREFIXES = ("/api/v1/", "/v1/")
+REQUEST_ID = "X-Request-ID"
+_CONTEXT = "everquant.context"
 _QUIET_PATHS = {"/healthz", "/readyz", "/metrics"}
 GetResponse = Callable[[HttpRequest], HttpResponseBase]
 
@@ -33,12 +36,13 @@ class RequestMiddleware:
 
     def __call__(self, request: HttpRequest) -> HttpResponseBase:
         started = time.perf_counter()
-        given = request.META.get("HTTP_X_REQUEST_ID", "")
-        request_id = given if _REQUEST_ID.fullmatch(given) else str(uuid7())
-        with request_context(RequestContext(request_id, client_ip(request))) as context:
+        with request_context(context_of(request.META)) as context:
             response = self._answer(request)
-            response.headers["X-Request-ID"] = request_id
-            self._record(request, response, context, time.perf_counter() - started)
+            response.headers[REQUEST_ID] = context.request_id
+            route = request.resolver_match.route if request.resolver_match else "unmatched"
+            measure(request.method or "", route, response.status_code, started)
+            if request.path not in _QUIET_PATHS:
+                log(request.META, request.path, response.status_code, context, started)
         return response
 
     def _answer(self, request: HttpRequest) -> HttpResponseBase:
@@ -52,25 +56,41 @@ class RequestMiddleware:
             return error_response(NotFound(f"There is nothing at {request.path}."))
         return response
 
-    def _record(
-        self, request: HttpRequest, response: HttpResponseBase, context: RequestContext, elapsed_s: float
-    ) -> None:
-        route = request.resolver_match.route if request.resolver_match else "unmatched"
-        REQUESTS.labels(request.method or "", route, response.status_code).observe(elapsed_s)
-        if request.path in _QUIET_PATHS:
-            return
-        principal = context.principal
-        logger.info(
-            "request",
-            method=request.method,
-            path=request.path,
-            status=response.status_code,
-            latency_ms=round(elapsed_s * 1000, 2),
-            client_ip=context.client_ip,
-            user_agent=request.META.get("HTTP_USER_AGENT", ""),
-            user=str(principal.user_id) if principal else None,
-            organization=str(principal.organization_id) if principal else None,
-        )
+
+def context_of(environ: dict[str, Any]) -> RequestContext:
+    """The context of the request that this environment is of: the same however often it is asked for."""
+    context: RequestContext | None = environ.get(_CONTEXT)
+    if context is None:
+        given = environ.get("HTTP_X_REQUEST_ID", "")
+        request_id = given if _REQUEST_ID.fullmatch(given) else str(uuid7())
+        context = environ[_CONTEXT] = RequestContext(request_id, client_ip(environ))
+    return context
+
+
+def measure(method: str, route: str, status: int, started: float) -> None:
+    """Count an answer to a request that began at `started` (of `time.perf_counter`) in the metrics."""
+    _histogram(method, route, status).observe(time.perf_counter() - started)
+
+
+@lru_cache(maxsize=4096)
+def _histogram(method: str, route: str, status: int) -> Any:
+    return REQUESTS.labels(method, route, status)
+
+
+def log(environ: dict[str, Any], path: str, status: int, context: RequestContext, started: float) -> None:
+    """Write the request's one line."""
+    principal = context.principal
+    logger.info(
+        "request",
+        method=environ["REQUEST_METHOD"].upper(),
+        path=path,
+        status=status,
+        latency_ms=round((time.perf_counter() - started) * 1000, 2),
+        client_ip=context.client_ip,
+        user_agent=environ.get("HTTP_USER_AGENT", ""),
+        user=str(principal.user_id) if principal else None,
+        organization=str(principal.organization_id) if principal else None,
+    )
 
 
 class OriginMiddleware(CorsMiddleware):
@@ -133,13 +153,13 @@ def _largest_body(path: str) -> int:
     return most
 
 
-def client_ip(request: HttpRequest) -> str | None:
+def client_ip(environ: dict[str, Any]) -> str | None:
     """The address of the client: the peer, or what the outermost trusted proxy saw (TRUSTED_PROXIES of them)."""
-    peer = request.META.get("REMOTE_ADDR") or None
+    peer = environ.get("REMOTE_ADDR") or None
     hops = settings.TRUSTED_PROXIES
     if not hops:
         return peer
-    seen = [part.strip() for part in request.META.get("HTTP_X_FORWARDED_FOR", "").split(",") if part.strip()]
+    seen = [part.strip() for part in environ.get("HTTP_X_FORWARDED_FOR", "").split(",") if part.strip()]
     return seen[-hops] if len(seen) >= hops else peer
 
 

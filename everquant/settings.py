@@ -110,7 +110,6 @@ MIDDLEWARE = [
     "everquant.middleware.RequestMiddleware",
     "django.middleware.security.SecurityMiddleware",
     "everquant.middleware.OriginMiddleware",
-    "apps.users.remembered.RememberedMiddleware",
     "everquant.middleware.ApiBoundaryMiddleware",
     "whitenoise.middleware.WhiteNoiseMiddleware",
     "django.contrib.sessions.middleware.SessionMiddleware",

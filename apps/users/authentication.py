@@ -138,12 +138,17 @@ def _user_of(principal: Principal) -> User:
 _last_noted: dict[UUID, float] = {}
 
 
+def is_use_due(principal: Principal) -> bool:
+    """Whether `note_use` would write."""
+    key_id = principal.api_key_id
+    return key_id is not None and time.monotonic() - _last_noted.get(key_id, -math.inf) >= LAST_USE_INTERVAL_S
+
+
 def note_use(principal: Principal) -> None:
     """Write an API key's `last_used_at`, at most once a minute and process."""
-    key_id, now = principal.api_key_id, time.monotonic()
-    if key_id is not None and now - _last_noted.get(key_id, -LAST_USE_INTERVAL_S) >= LAST_USE_INTERVAL_S:
-        _last_noted[key_id] = now
-        ApiKey.objects.filter(id=key_id).update(last_used_at=timezone.now())
+    if principal.api_key_id is not None and is_use_due(principal):
+        _last_noted[principal.api_key_id] = time.monotonic()
+        ApiKey.objects.filter(id=principal.api_key_id).update(last_used_at=timezone.now())
 
 
 class BearerScheme(OpenApiAuthenticationExtension):

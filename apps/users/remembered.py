@@ -1,43 +1,62 @@
-"""Reads that are answered ahead of their view and its URL, when the view has answered the same before.
+"""Reads that are answered ahead of Django, when their view has answered the same before.
 
-The view stays the truth: it has checked the target when its answer was kept, and whatever is not plainly in order here
-(no credential, a limit that is used up, a permission that is missing, nothing kept) is left for it to answer.
+A request object, the middlewares, the URL and a response object take several times what the answer itself takes. The
+view stays the truth: it has checked the target when its answer was kept, and the headers are those that its answer left
+with. Whatever is not plainly in order here (no credential, a limit that is used up, a permission that is missing,
+nothing kept, a request that has more than a read needs) goes the whole way, with what has been read and counted for it.
 """
 
+import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from functools import wraps
 from typing import Any
 
 from django.http import HttpRequest, HttpResponse
 from django.http.response import HttpResponseBase
-from django.urls import ResolverMatch
 
-from apps.users.authentication import bearer_credential, caller_of, note_use, prefetch_for
-from everquant.api.answers import AnswerCache
+from apps.users.authentication import bearer_credential, caller_of, is_use_due, prefetch_for
+from everquant.api.answers import Answer, AnswerCache
 from everquant.api.conditional import is_conditional
 from everquant.api.errors import Unauthorized
-from everquant.api.throttling import tightest
+from everquant.api.throttling import Usage, tightest
 from everquant.cache import peek_prefetched
-from everquant.context import current
+from everquant.context import RequestContext, request_context
+from everquant.middleware import REQUEST_ID, context_of, log, measure
 
+Environ = dict[str, Any]
+Headers = list[tuple[str, str]]
 View = Callable[..., HttpResponseBase]
 
-
 REMEMBERED_READS = 4096
+_READ = "everquant.read"
+# What the middlewares and the view look at, besides who asks.
+_TARGET = ("PATH_INFO", "QUERY_STRING", "HTTP_HOST", "wsgi.url_scheme", "HTTP_X_FORWARDED_PROTO", "SCRIPT_NAME")
+_OF_ONE_REQUEST = {"etag", "x-ratelimit-limit", "x-ratelimit-remaining", "x-ratelimit-reset", REQUEST_ID.lower()}
 
 
 @dataclass(frozen=True, slots=True)
 class _Read:
-    """What a target is read by, whoever reads it."""
+    """What a target is read by, whoever reads it, and what every answer to it says."""
 
     permission: str
     answers: AnswerCache
-    match: ResolverMatch | None
+    target: str
+    path: str
+    route: str
+    headers: Headers = field(default_factory=list)
+
+
+@dataclass(frozen=True, slots=True)
+class _Kept:
+    """An answer for whoever has been found to be allowed to read it."""
+
+    answer: Answer
+    usage: Usage
 
 
 # By target, of what this process has answered with success.
-_reads: dict[str, _Read] = {}
+_reads: dict[tuple[str | None, ...], _Read] = {}
 
 
 def remembered(view: Any, answers: AnswerCache) -> View:
@@ -46,55 +65,72 @@ def remembered(view: Any, answers: AnswerCache) -> View:
 
     @wraps(view)
     def noted(request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponseBase:
-        response: HttpResponseBase = view(request, *args, **kwargs)
         target = answers.target(request)
-        if request.method == "GET" and target is not None and response.status_code in {200, 304}:
-            if len(_reads) >= REMEMBERED_READS:
-                _reads.clear()
-            _reads[target] = _Read(permission, answers, request.resolver_match)
-        return response
+        if target is not None and request.resolver_match is not None:
+            request.META[_READ] = _Read(permission, answers, target, request.path, request.resolver_match.route)
+        return view(request, *args, **kwargs)  # type: ignore[no-any-return]
 
     return noted
 
 
-class RememberedMiddleware:
-    """Answers what is kept; everything else goes on to its view."""
+def note_answer(environ: Environ, response: HttpResponse) -> None:
+    """Remember what was answered to this request, if its next one may be answered ahead of it."""
+    read = environ.get(_READ)
+    if read is None or not _is_plain(environ) or response.status_code not in {200, 304} or response.cookies:
+        return
+    headers = [(name, value) for name, value in response.items() if name.lower() not in _OF_ONE_REQUEST]
+    if len(_reads) >= REMEMBERED_READS:
+        _reads.clear()
+    _reads[_target(environ)] = replace(read, headers=headers)
 
-    def __init__(self, get_response: Callable[[HttpRequest], HttpResponseBase]) -> None:
-        self.get_response = get_response
 
-    def __call__(self, request: HttpRequest) -> HttpResponseBase:
-        return _kept(request) or self.get_response(request)
-
-
-def _kept(request: HttpRequest) -> HttpResponse | None:
-    header, known = request.META.get("HTTP_AUTHORIZATION"), request.META.get("HTTP_IF_NONE_MATCH")
-    target = AnswerCache.target(request)
-    read = _reads.get(target or "")
-    if request.method != "GET" or not target or read is None or not header:
+def answer_kept(environ: Environ) -> tuple[str, Headers, bytes] | None:
+    """Status line, headers and body for the request of this WSGI environment; None when it must go the whole way."""
+    started = time.perf_counter()
+    read = _reads.get(_target(environ))
+    if read is None or not _is_plain(environ):
         return None
-    if not (known is None or is_conditional(known)):
-        return None
+    with request_context(context_of(environ)) as context:
+        kept = _kept(environ, read, context)
+        if kept is None:
+            return None
+        is_known = kept.answer.is_known(environ.get("HTTP_IF_NONE_MATCH"))
+        measure("GET", read.route, 304 if is_known else 200, started)
+        log(environ, read.path, 304 if is_known else 200, context, started)
+    of_this = [("ETag", kept.answer.etag), (REQUEST_ID, context.request_id), *kept.usage.headers.items()]
+    headers = [*read.headers, *of_this]
+    return ("304 Not Modified", headers, b"") if is_known else ("200 OK", headers, kept.answer.body)
+
+
+def _target(environ: Environ) -> tuple[str | None, ...]:
+    return tuple(map(environ.get, _TARGET))
+
+
+def _is_plain(environ: Environ) -> bool:
+    """Whether nothing in the request but its credential and If-None-Match could change the answer."""
+    known = environ.get("HTTP_IF_NONE_MATCH")
+    return (
+        environ["REQUEST_METHOD"] == "GET"
+        and "HTTP_ORIGIN" not in environ
+        and "HTTP_TRANSFER_ENCODING" not in environ
+        and not environ.get("CONTENT_LENGTH")
+        and (known is None or is_conditional(known))
+    )
+
+
+def _kept(environ: Environ, read: _Read, context: RequestContext) -> _Kept | None:
     try:
-        caller = caller_of(bearer_credential(header))
+        caller = caller_of(bearer_credential(environ.get("HTTP_AUTHORIZATION", "")))
     except Unauthorized:
         return None
     if caller is None:
         return None
-    windows = prefetch_for(caller, read.answers.names(caller.organization_id, target))
+    windows = prefetch_for(caller, read.answers.names(caller.organization_id, read.target))
     counts = peek_prefetched(*(window.counter for window in windows))
-    principal, answer = caller.peek(), read.answers.peek(caller.organization_id, target)
+    principal, answer = caller.peek(), read.answers.peek(caller.organization_id, read.target)
     if counts is None or principal is None or answer is None or not principal.can(read.permission):
         return None
-    if any(count > window.limit for window, count in zip(windows, counts, strict=True)):
+    if is_use_due(principal) or any(count > window.limit for window, count in zip(windows, counts, strict=True)):
         return None
-    context = current()
-    if context is not None:
-        context.principal = principal
-    request.resolver_match = read.match
-    note_use(principal)
-    response = answer.response(known)
-    usage = tightest(window.usage(count) for window, count in zip(windows, counts, strict=True))
-    for name, value in usage.headers.items():
-        response.headers[name] = value
-    return response
+    context.principal = principal
+    return _Kept(answer, tightest(window.usage(count) for window, count in zip(windows, counts, strict=True)))

@@ -25,10 +25,14 @@ class Answer:
         self.body = body
         self.etag = etag
 
+    def is_known(self, known: str | None) -> bool:
+        """Whether `known` (a request's If-None-Match) names this answer."""
+        return bool(known) and matches(known or "", self.etag)
+
     def response(self, known: str | None) -> HttpResponse:
         """The answer, or 304 when `known` (the request's If-None-Match) names it."""
         headers = {"ETag": self.etag, "Cache-Control": "private, no-cache"}
-        if known and matches(known, self.etag):
+        if self.is_known(known):
             return HttpResponse(status=304, content_type="application/json", headers=headers)
         return HttpResponse(self.body, content_type="application/json", headers=headers)
 
