@@ -1,7 +1,8 @@
 """Speed of workflows: `python -m benchmarks.workflows [chain|runs|map]`, with real workers.
 
 `chain` is the time per node of ten `template` nodes one after the other, against LangGraph alone with its PostgreSQL
-saver. `runs` is 200 runs at once of five model calls of 200 ms each. `map` is the memory of a worker with 1,000 items.
+saver. `runs` is 200 runs at once of five model calls of 200 ms each, in workers that have had 40, beside the same runs
+of LangGraph alone and the same calls as a batch. `map` is the memory of a worker with 1,000 items.
 """
 
 import contextlib
@@ -11,11 +12,13 @@ import statistics
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
 from typing import Any
 
 from benchmarks.__main__ import GOALS, prompt_with_model, show
+from benchmarks.processor import processor_s
 from benchmarks.stack import ROOT, Stack, memory_mib, process, running_stack
 
 NODES, CHAINS = 10, 60
@@ -85,29 +88,91 @@ def langgraph_alone(stack: Stack) -> dict[str, float]:
 
 
 def runs() -> None:
-    options = {"WORKFLOW_RUNS_PER_ORGANIZATION": str(RUNS), "RATE_LIMIT_ORGANIZATION": "100000/m"}
+    options = {
+        "WORKFLOW_RUNS_PER_ORGANIZATION": str(RUNS), "RATE_LIMIT_ORGANIZATION": "100000/m", "QUEUE_RUNNERS": str(RUNS)
+    }  # fmt: skip
     with running_stack(upstream_delay_ms=int(CALL_S * 1000), **options) as stack:
         token = stack.log_in()
-        prompt_with_model(stack, token)
+        prompt = prompt_with_model(stack, token)
         nodes = [
             {"id": f"n{number}", "kind": "llm", "config": {"model": "bench", "prompt": f"say {number}"}}
             for number in range(CALLS)
         ]
         workflow_id = publish(stack, token, "calls", nodes, in_a_row(nodes))
         concurrency = RUNS * 4 // 3 + 8
-        with worker(stack, concurrency // 2), worker(stack, concurrency // 2):
-            wait_for_end(stack, token, execute(stack, token, workflow_id)["id"])
-            begun = time.perf_counter()
-            with ThreadPoolExecutor(16) as clients:
-                ids = [run["id"] for run in clients.map(lambda _: execute(stack, token, workflow_id), range(RUNS))]
-            asked_s = time.perf_counter() - begun
-            done = [wait_for_end(stack, token, run_id, 0.2) for run_id in ids]
-            took_s = time.perf_counter() - begun
-        active = statistics.median(run["active_ms"] for run in done) / 1000
-        print(f"     asked for in {asked_s:.1f} s; {RUNS * CALLS / took_s:.0f} model calls per second")
-        ideal_s = CALLS * CALL_S
-        show("200 runs at once, a run's time from worker to end, median", active, "s", goal=1.6 * ideal_s, at_most=True)
-        show("… all of them, from the first request to the last end", took_s, "s", goal=1.6 * ideal_s, at_most=True)
+        with worker(stack, concurrency // 2) as one, worker(stack, concurrency // 2) as other:
+            groups = {one.pid: "workers", other.pid: "workers", stack.group: "web"}
+            all_at_once(stack, token, workflow_id, RUNS // 5)
+            took_s, active_s = measured(stack, groups, lambda: all_at_once(stack, token, workflow_id, RUNS))
+            batch_s, _ = measured(stack, groups, lambda: (rows(stack, token, prompt["id"]), 0.0))
+        alone = {durability: langgraph_calls(stack, durability) for durability in ("async", "exit")}
+    ideal_s = CALLS * CALL_S
+    show("200 runs at once, a run's time from worker to end, median", active_s, "s", goal=1.6 * ideal_s, at_most=True)
+    show("… all of them, from the first request to the last end", took_s, "s", goal=1.6 * ideal_s, at_most=True)
+    for durability, alone_s in alone.items():
+        print(f"     LangGraph alone, durability {durability}: {alone_s:.1f} s; ratio {took_s / alone_s:.2f}")
+    print(f"     the same {RUNS * CALLS} calls as rows of a batch: {batch_s:.1f} s; ratio {took_s / batch_s:.2f}")
+
+
+def measured(stack: Stack, groups: dict[int, str], work: Callable[[], tuple[float, float]]) -> tuple[float, float]:
+    """What the work gives; prints the processor time of a call that it makes."""
+    before = processor_s(stack, groups)
+    found = work()
+    used = processor_s(stack, groups) - before
+    each = ", ".join(f"{name} {seconds * 1000 / RUNS / CALLS:.1f} ms" for name, seconds in sorted(used.items()))
+    print(f"     {found[0]:.1f} s, {RUNS * CALLS / found[0]:.0f} calls per second; processor time of each: {each}")
+    return found
+
+
+def all_at_once(stack: Stack, token: str, workflow_id: str, runs: int) -> tuple[float, float]:
+    """Seconds from the first request to the last end, and of a run at the median from its worker to its end."""
+    begun = time.perf_counter()
+    with ThreadPoolExecutor(16) as clients:
+        ids = [run["id"] for run in clients.map(lambda _: execute(stack, token, workflow_id), range(runs))]
+    print(f"     {runs} runs were asked for in {time.perf_counter() - begun:.1f} s")
+    done = [wait_for_end(stack, token, run_id, 0.2) for run_id in ids]
+    took_s = time.perf_counter() - begun
+    return took_s, statistics.median(run["active_ms"] for run in done) / 1000
+
+
+def rows(stack: Stack, token: str, prompt_id: str) -> float:
+    """Seconds for as many calls as rows of a batch."""
+    wish = {
+        "prompt_id": prompt_id,
+        "rows": [{"variables": {"name": f"n{number}"}} for number in range(RUNS * CALLS)],
+    }
+    begun = time.perf_counter()
+    batch = stack.call("POST", "/executions/batch", wish, token)
+    while not (batch := stack.call("GET", f"/executions/batches/{batch['id']}", token=token))["finished_at"]:
+        time.sleep(0.2)
+    if batch["counts"]["succeeded"] != RUNS * CALLS:
+        raise RuntimeError(f"not every row has succeeded: {batch['counts']}")
+    return time.perf_counter() - begun
+
+
+def langgraph_calls(stack: Stack, durability: str) -> float:
+    """Seconds for the same runs of LangGraph alone in two processes, without a record of what they did."""
+    url = f"http://127.0.0.1:{stack.upstream_port}/v1/chat/completions"
+    command = [sys.executable, "-m", "benchmarks.langgraph_alone", str(CALLS), str(RUNS // 2), url, durability]
+    options: dict[str, Any] = {"cwd": ROOT, "env": {**os.environ, **stack.environment}, "text": True}
+    with ExitStack() as stopping:
+        children = [
+            stopping.enter_context(subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, **options))
+            for _ in range(2)
+        ]
+        wait_for_lines(children, "ready")
+        begun = time.perf_counter()
+        for child in children:
+            child.stdin.write("go\n")
+            child.stdin.flush()
+        wait_for_lines(children, "done")
+        return time.perf_counter() - begun
+
+
+def wait_for_lines(children: list[Any], line: str) -> None:
+    for child in children:
+        if child.stdout.readline().strip() != line:
+            raise RuntimeError(f"LangGraph alone did not come to {line}")
 
 
 def mapping() -> None:
