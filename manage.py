@@ -38,7 +38,7 @@ def main() -> int:
     try:
         is_needed = command not in WITHOUT_DATABASE and "--help" not in sys.argv
         with (settings.EMBEDDED if is_needed else None) or nullcontext():
-            if command == "web":  # becomes the server, which loads the apps itself: to load them twice takes a second
+            if command == "web":  # it loads the apps itself, within the limits of a web process
                 Web().run_from_argv(sys.argv)
             else:
                 execute_from_command_line(sys.argv)

@@ -23,12 +23,11 @@ import pytest
 import requests
 import yaml
 from django.core.management import get_commands, load_command_class
-from granian.cli import cli
 
 from everquant.embedded import EmbeddedServices
 from everquant.embedded.binaries import locate_binaries
 from everquant.environment import Environment
-from everquant.management.commands.web import web_command
+from everquant.management.commands.web import make_server
 from tests.databases import database_url
 from tests.project.processes import wait_until
 
@@ -192,12 +191,15 @@ def test_valkey_accepts_the_options_it_is_given() -> None:
     assert "check-system" in done.stdout + done.stderr  # the only one it does not know
 
 
-def test_web_server_knows_its_options() -> None:
-    program, *arguments = web_command("127.0.0.1", 8080)
-    assert Path(program).is_file()
-    options = cli.make_context("granian", list(arguments)).params
-    assert options["app"] == "everquant.wsgi:application"
-    assert (options["interface"].value, options["port"], options["websockets"]) == ("wsgi", 8080, False)
+def test_web_server_has_the_settings(settings: Any) -> None:
+    settings.READ_TIMEOUT, settings.WEB_THREADS, settings.WEB_PROCESSES = 7, 300, 3
+    server = make_server("127.0.0.1", 8081)
+    assert (server.target, server.interface.value) == ("everquant.wsgi:application", "wsgi")
+    assert (server.bind_addr, server.bind_port, server.websockets) == ("127.0.0.1", 8081, False)
+    assert (server.workers, server.blocking_threads) == (3, 300)
+    assert server.backpressure >= 300
+    assert server.http1_settings.header_read_timeout == 7000
+    assert server.respawn_failed_workers
 
 
 def context_files() -> Iterator[Path]:

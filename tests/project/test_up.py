@@ -169,7 +169,7 @@ def check_fresh_start(run: Up) -> dict[str, str]:
     wait_until(lambda: run.get("/readyz").json()["checks"]["worker"]["ok"], "the worker reports")
     assert (run.data_dir / "demo-password").stat().st_mode & 0o077 == 0
     assert len(run.password()) >= 12
-    for name in ("granian", "worker", "postgres", "valkey"):
+    for name in ("manage.py web", "worker", "postgres", "valkey"):
         assert any(name in command for command in run.processes().values()), name
     return ids
 

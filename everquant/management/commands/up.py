@@ -53,7 +53,7 @@ class Command(BaseCommand):
             allow_many_files()
             share_memory()
             os.environ.setdefault("PROMETHEUS_MULTIPROC_DIR", str(self._empty_metrics_dir()))
-            children.append(start("web", web_command(settings.WEB_HOST, port), port))
+            children.append(start("web", web_command(port), port))
             if not no_worker:
                 worker = [sys.executable, str(settings.BASE_DIR / "manage.py"), "worker"]
                 children.append(start("worker", worker, port))

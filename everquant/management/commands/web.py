@@ -1,14 +1,27 @@
-"""`manage.py web`: becomes the web server (granian) with what the settings say."""
+"""`manage.py web`: the web server (granian) with what the settings say.
 
+This process loads the application and starts the others from itself: what takes a second is done once, not by all of
+them at the same time, and they share the memory of what they never change.
+"""
+
+import contextlib
+import ctypes
+import gc
+import importlib
 import os
 import resource
 import sys
-from pathlib import Path
 from typing import Any
 
 from django.conf import settings
 from django.core.management.base import BaseCommand, CommandParser
+from django.urls import get_resolver
+from granian.constants import HTTPModes, Interfaces
+from granian.http import HTTP1Settings
+from granian.log import LogLevels
+from granian.server import Server
 
+APPLICATION = "everquant.wsgi"
 # Each waiting call has two sockets: the client's and the provider's.
 WANTED_FILES = 65536
 BACKLOG = 2048
@@ -17,28 +30,40 @@ BACKLOG = 2048
 CONNECTIONS_PER_THREAD = 4
 KILL_TIMEOUT_S = 8
 IDLE_THREAD_S = 60
+ARENAS = 2
+_M_ARENA_MAX = -8
 
 
-def web_command(host: str, port: int) -> list[str]:
-    """The command line of the server."""
-    options = {
-        "--interface": "wsgi",
-        "--http": "1",
-        "--host": host,
-        "--port": port,
-        "--workers": settings.WEB_PROCESSES,
-        "--blocking-threads": settings.WEB_THREADS,
-        "--blocking-threads-idle-timeout": IDLE_THREAD_S,
-        "--backlog": BACKLOG,
-        "--backpressure": max(BACKLOG // 2, settings.WEB_THREADS * CONNECTIONS_PER_THREAD),
-        "--http1-header-read-timeout": min(60_000, int(settings.READ_TIMEOUT * 1000)),
-        "--workers-kill-timeout": KILL_TIMEOUT_S,
-        "--log-level": "error",
-    }
-    flags = ["--no-ws", "--no-access-log", "--respawn-failed-workers"]
-    granian = Path(sys.executable).with_name("granian")
-    given = [str(part) for option in options.items() for part in option]
-    return [str(granian), *given, *flags, "everquant.wsgi:application"]
+def web_command(port: int) -> list[str]:
+    """The command line of the server, for who has emptied the folder of metrics and starts other processes too."""
+    return [sys.executable, str(settings.BASE_DIR / "manage.py"), "web", "--port", str(port), "--keep-metrics"]
+
+
+def make_server(host: str, port: int) -> Server:
+    return Server(
+        f"{APPLICATION}:application",
+        address=host,
+        port=port,
+        interface=Interfaces.WSGI,
+        http=HTTPModes.http1,
+        http1_settings=HTTP1Settings(header_read_timeout=min(60_000, int(settings.READ_TIMEOUT * 1000))),
+        websockets=False,
+        workers=settings.WEB_PROCESSES,
+        blocking_threads=settings.WEB_THREADS,
+        blocking_threads_idle_timeout=IDLE_THREAD_S,
+        backlog=BACKLOG,
+        backpressure=max(BACKLOG // 2, settings.WEB_THREADS * CONNECTIONS_PER_THREAD),
+        respawn_failed_workers=True,
+        workers_kill_timeout=KILL_TIMEOUT_S,
+        log_level=LogLevels.error,
+    )
+
+
+def load_application() -> None:
+    """Import all that answers requests. No thread and no connection is made: processes are forked after it."""
+    importlib.import_module(APPLICATION)
+    _ = get_resolver().reverse_dict  # every URL, and with them every view
+    gc.freeze()  # the collector would write to all of it, which makes copies of what is shared
 
 
 def allow_many_files() -> None:
@@ -52,9 +77,12 @@ def allow_many_files() -> None:
 def share_memory() -> None:
     """Have hundreds of threads share two of the allocator's arenas: with one for each, what they free stays theirs.
 
-    For programs started from here on; the variable is glibc's.
+    For this process, and by the variable for programs started from here on; both are glibc's.
     """
-    os.environ.setdefault("MALLOC_ARENA_MAX", "2")
+    if "MALLOC_ARENA_MAX" not in os.environ:
+        os.environ["MALLOC_ARENA_MAX"] = str(ARENAS)
+        with contextlib.suppress(AttributeError):  # another libc
+            ctypes.CDLL(None).mallopt(_M_ARENA_MAX, ARENAS)
 
 
 def clear_metrics() -> None:
@@ -71,10 +99,12 @@ class Command(BaseCommand):
     def add_arguments(self, parser: CommandParser) -> None:
         parser.add_argument("--host", default=settings.WEB_HOST, help="address to listen on (WEB_HOST)")
         parser.add_argument("--port", type=int, default=settings.PORT, help="port to listen on (PORT)")
+        parser.add_argument("--keep-metrics", action="store_true", help="the folder of metrics was emptied before")
 
-    def handle(self, *_args: Any, host: str, port: int, **_options: Any) -> None:
+    def handle(self, *_args: Any, host: str, port: int, keep_metrics: bool, **_options: Any) -> None:
         allow_many_files()
         share_memory()
-        clear_metrics()
-        command = web_command(host, port)
-        os.execv(command[0], command)  # noqa: S606 (our own server, no shell)
+        if not keep_metrics:
+            clear_metrics()
+        load_application()
+        make_server(host, port).serve()
