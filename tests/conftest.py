@@ -21,6 +21,7 @@ from hypothesis import HealthCheck
 from hypothesis import settings as hypothesis_settings
 from procrastinate.contrib.django import app
 from procrastinate.contrib.django.models import ProcrastinateJob
+from pytest_django.plugin import blocking_manager_key
 from rest_framework.test import APIClient
 
 from apps.organizations.models import Organization
@@ -28,7 +29,7 @@ from apps.users.models import Membership, User
 from apps.users.permissions import Role
 from everquant import cache as cache_module
 from tests.contract import check_answers
-from tests.databases import Run, empty_tables, leave_database, make_database
+from tests.databases import Run, empty_tables, leave_database, make_database, make_migrated
 
 pytest_plugins = ["tests.upstream.fixtures", "tests.chromium"]
 
@@ -61,6 +62,8 @@ def pytest_configure(config: pytest.Config) -> None:
         if settings.EMBEDDED is not None:
             settings.EMBEDDED.start()
         config.stash[_run] = Run()
+        with config.stash[blocking_manager_key].unblock():
+            make_migrated()
 
 
 def pytest_unconfigure(config: pytest.Config) -> None:

@@ -1,13 +1,19 @@
 """The databases of a test run: one is migrated, every process copies it, and nothing of a killed run stays.
 
-The run holds an advisory lock for as long as it lives; databases whose run holds none are leftovers.
+The run holds an advisory lock for as long as it lives; databases whose run holds none are leftovers. On the embedded
+server the migrated one stays for the next run, as long as what it is made of has not changed: to make it takes longer
+than most runs of a single file.
 """
 
+import hashlib
 import os
 import re
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from datetime import UTC, datetime
+from functools import cache
+from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
@@ -16,10 +22,18 @@ from django.conf import settings
 from django.db import connection, transaction
 from psycopg import sql
 
-# First keys of the advisory locks: of a run, of the making of a template, of a run's databases of Valkey.
-RUN, TEMPLATE, VALKEY = 0x7E57_0001, 0x7E57_0002, 0x7E57_0003
+# First keys of the advisory locks: of a run, of the making of a migrated database, of a run's databases of Valkey,
+# of the use of a migrated database.
+RUN, TEMPLATE, VALKEY, MIGRATED_LOCK = 0x7E57_0001, 0x7E57_0002, 0x7E57_0003, 0x7E57_0004
 VALKEY_FIRSTS = range(0, 64, 8)
 PREFIX = "test_everquant_"
+MIGRATED = "migrated_everquant_"
+# What migrations read: themselves, the models with their fields, the partitions they make, and the packages' own.
+ROOT = Path(__file__).parent.parent
+MADE_OF = (
+    "uv.lock", "tests/databases.py", "everquant/db.py", "apps/**/migrations/*.py", "apps/**/models.py",
+    "apps/**/models/*.py", "apps/prompts/fields.py", "apps/executions/partitions.py", "apps/executions/keys.py",
+)  # fmt: skip
 _AUTOVACUUM_S = 20.0
 # Filled by the migrations and never by tests.
 _KEPT = {"django_migrations", "django_content_type", "auth_permission"}
@@ -51,6 +65,15 @@ class Run:
         for other in {number for number, _ in self._databases()} - {self.id}:
             if self._try_lock(RUN, other):
                 self._drop(other)
+        self._hold_migrated()
+
+    def _hold_migrated(self) -> None:
+        """Nobody else drops the migrated database of this run; those that no run holds are dropped."""
+        own = migrated()
+        self._server.execute("SELECT pg_advisory_lock_shared(%s, %s)", [MIGRATED_LOCK, _number(own)])
+        for (name,) in self._server.execute("SELECT datname FROM pg_database").fetchall():
+            if name.startswith(MIGRATED) and name != own and self._try_lock(MIGRATED_LOCK, _number(name)):
+                self._drop_one(name)
 
     def end(self) -> None:
         self._drop(self.id)
@@ -87,15 +110,36 @@ class Run:
         return True
 
 
+@cache
+def migrated() -> str:
+    """The name of the database that processes copy; months of executions are made ahead, so it is of one month."""
+    if settings.EMBEDDED is None:
+        return f"{PREFIX}{os.environ['EVERQUANT_TEST_RUN']}_migrated"
+    made_of = hashlib.sha256(f"{datetime.now(UTC):%Y-%m}".encode())
+    for path in sorted({path for pattern in MADE_OF for path in ROOT.glob(pattern)}):
+        made_of.update(f"{path.relative_to(ROOT)}\0".encode() + path.read_bytes())
+    return MIGRATED + made_of.hexdigest()[:16]
+
+
+def _number(migrated_name: str) -> int:
+    """For advisory locks, whose keys are int4."""
+    return int(migrated_name[-7:], 16) if migrated_name.startswith(MIGRATED) else 0
+
+
+def make_migrated() -> None:
+    """Before the first test, since on a busy machine it may take longer than a test is given."""
+    with _server() as server, _held(server, TEMPLATE, _number(migrated())):
+        if not server.execute("SELECT 1 FROM pg_database WHERE datname = %s", [migrated()]).fetchone():
+            unfinished = f"{PREFIX}{os.environ['EVERQUANT_TEST_RUN']}_unfinished"
+            _migrate(unfinished)
+            _rename(server, unfinished, migrated())
+
+
 def make_database(worker: str) -> None:
-    """Give this process a copy of the run's migrated database, which the first to come makes."""
-    run = f"{PREFIX}{os.environ['EVERQUANT_TEST_RUN']}"
-    template, own = f"{run}_template", f"{run}_{worker}"
-    with _server() as server, _held(server, TEMPLATE, int(os.environ["EVERQUANT_TEST_RUN"])):
-        if not server.execute("SELECT 1 FROM pg_database WHERE datname = %s", [template]).fetchone():
-            _migrate(f"{run}_unfinished")
-            _rename(server, f"{run}_unfinished", template)
-        names = sql.Identifier(own), sql.Identifier(template)
+    """Give this process a copy of the migrated database."""
+    own = f"{PREFIX}{os.environ['EVERQUANT_TEST_RUN']}_{worker}"
+    with _server() as server, _held(server, TEMPLATE, _number(migrated())):
+        names = sql.Identifier(own), sql.Identifier(migrated())
         server.execute(sql.SQL("CREATE DATABASE {} TEMPLATE {}").format(*names))
     _use(own)
 
@@ -114,9 +158,10 @@ def leave_database() -> None:
 
 
 def _migrate(name: str) -> None:
+    before = connection.settings_dict["NAME"]
     connection.settings_dict["TEST"]["NAME"] = name
     connection.creation.create_test_db(verbosity=0, autoclobber=True, serialize=False)
-    leave_database()
+    _use(before)
 
 
 def _rename(server: "psycopg.Connection[Any]", name: str, to: str) -> None:
