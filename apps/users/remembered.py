@@ -68,7 +68,7 @@ def remembered(view: Any, answers: AnswerCache) -> View:
         target = answers.target(request)
         if target is not None and request.resolver_match is not None:
             request.META[_READ] = _Read(permission, answers, target, request.path, request.resolver_match.route)
-        return view(request, *args, **kwargs)  # type: ignore[no-any-return]
+        return view(request, *args, **kwargs)
 
     return noted
 

@@ -49,14 +49,6 @@ def test_entries_of_other_epochs_stay(cache):
     assert cache.read("b", "k")[0] == b"b"
 
 
-def test_a_connection_that_redis_has_closed_is_made_anew(cache):
-    _, epoch = cache.read("org", "k")
-    cache.store("org", "k", b"value", epoch)
-    own = with_redis(lambda redis: redis.client_id())
-    assert with_redis(lambda redis: redis.client_kill_filter(_id=own, skipme=False)) == 1
-    assert cache.read("org", "k")[0] == b"value"
-
-
 def test_without_redis_everything_is_a_miss_and_nothing_raises(cache, redis_away):
     with pytest.raises(RedisAway):
         with_redis(lambda redis: redis.ping())

@@ -20,6 +20,7 @@ from granian.constants import HTTPModes, Interfaces
 from granian.http import HTTP1Settings
 from granian.log import LogLevels
 from granian.server import Server
+from granian.server.common import AbstractServer
 
 APPLICATION = "everquant.wsgi"
 # Each waiting call has two sockets: the client's and the provider's.
@@ -39,7 +40,7 @@ def web_command(port: int) -> list[str]:
     return [sys.executable, str(settings.BASE_DIR / "manage.py"), "web", "--port", str(port), "--keep-metrics"]
 
 
-def make_server(host: str, port: int) -> Server:
+def make_server(host: str, port: int) -> AbstractServer[Any]:
     return Server(
         f"{APPLICATION}:application",
         address=host,
