@@ -38,7 +38,7 @@ up: $(SYNCED)
 	@exec $(PYTHON) manage.py up
 
 test: $(SYNCED)
-	$(PYTHON) -m pytest -n $(JOBS) --dist worksteal -p no:schemathesis -p no:anyio $(PYTEST_ARGS)
+	$(PYTHON) -m pytest -n $(JOBS) --dist worksteal $(PYTEST_ARGS)
 
 test-faults: $(SYNCED)
 	$(PYTHON) -m tests.faults

@@ -40,10 +40,12 @@ hypothesis_settings.register_profile("busy", deadline=None, suppress_health_chec
 hypothesis_settings.load_profile("busy")
 
 
-# Files of tests that start programs, from the longest to the shortest.
+CHROMIUM = "chromium"
+# Tests that start programs, by their file, from the longest to the shortest.
 LONGEST = (
     "test_up.py",
     "test_openapi.py",
+    CHROMIUM,
     "test_embedded.py",
     "test_containers.py",
     "test_workers.py",
@@ -52,6 +54,11 @@ LONGEST = (
 )
 
 _run = pytest.StashKey[Run]()
+
+
+def _program_of(item: pytest.Item) -> str:
+    """What it starts; all that need a browser are one, since each process that has some starts its own."""
+    return CHROMIUM if CHROMIUM in getattr(item, "fixturenames", ()) else item.path.name
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -92,10 +99,11 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     xdist cuts the list into a piece for each process, and the others steal from the end of a piece.
     """
     processes = getattr(config, "workerinput", {}).get("workercount", 1)
-    rest = [item for item in items if item.path.name not in LONGEST]
+    names = {item: _program_of(item) for item in items}
+    rest = [item for item in items if names[item] not in LONGEST]
     ordered: list[pytest.Item] = []
     for process in range(processes):
-        long = [item for name in LONGEST[process::processes] for item in items if item.path.name == name]
+        long = [item for name in LONGEST[process::processes] for item in items if names[item] == name]
         size = (len(items) - len(ordered)) // (processes - process)
         short = rest[: max(0, size - len(long))]
         rest = rest[len(short) :]

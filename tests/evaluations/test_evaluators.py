@@ -158,9 +158,9 @@ def test_long_texts_are_errors_and_the_longest_allowed_are_fast(kind):
     longest = "".join(chr(33 + number * 7919 % 1000) for number in range(MAX_TEXT))
     many = "".join(f"{number % 977} " for number in range(12_000))
     for output, expected in [(longest, "a" + longest[:0:-1]), (words, words[::-1]), (many, many[::-1])]:
-        began = time.monotonic()
+        began = time.process_time()
         score(kind, output, expected)
-        assert time.monotonic() - began < 2
+        assert time.process_time() - began < 2
     for output, expected in [("x" * 1_000_000, "y" * 1_000_000), ("x", "y" * (MAX_TEXT + 1)), ("x", ["y"] * 101)]:
         with pytest.raises(EvaluationError) as caught:
             score(kind, output, expected)
@@ -170,9 +170,9 @@ def test_long_texts_are_errors_and_the_longest_allowed_are_fast(kind):
 def test_what_is_no_word_has_no_ending():
     """Porter's algorithm asks of every y what is before it: 50,000 of them took half a minute."""
     score("rouge", "running", "runs", stemmer=True)  # it takes seconds to import
-    began = time.monotonic()
+    began = time.process_time()
     assert score("rouge", "y" * MAX_TEXT, "y" * MAX_TEXT, stemmer=True).score == 1
-    assert time.monotonic() - began < 2
+    assert time.process_time() - began < 2
 
 
 def test_rouge_is_that_of_rouge_score():
@@ -286,9 +286,9 @@ def test_lists_are_bounded():
     for whole in (True, False):
         words = ["a " * length + "b" for length in range(1, 100)] + ["a" * length + "b" for length in range(1, 200)]
         for output in ("a" * 200_000, "a " * 100_000):
-            began = time.monotonic()
+            began = time.process_time()
             score("blocklist", output, words=words, whole_words=whole)
-            assert time.monotonic() - began < 2
+            assert time.process_time() - began < 2
     with pytest.raises(EvaluationError) as caught:
         score("blocklist", "a" * 200_001, toxicity=True)
     assert caught.value.code == "TOO_LARGE"

@@ -272,6 +272,7 @@ REMEMBERS_MODELS = {
     "executions/batch",
     "executions/<uuid:pk>/retry",
     "evaluations/estimate",
+    "ab-tests/<uuid:pk>/start",
 }
 EVALUATIONS_BEFORE: dict[str, dict[str, Any]] = {
     "evaluations/<uuid:pk>/cancel": {"status": "queued", "finished_at": None},

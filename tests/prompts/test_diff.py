@@ -37,7 +37,7 @@ def test_a_diff_applied_to_the_old_text_gives_the_new(before, after):
 def test_large_texts_with_few_words_are_compared_soon_and_rightly():
     before = "\n".join(["same"] * 60_000 + ["x"] + ["same"] * 30_000)
     after = "\n".join(["same"] * 30_000 + ["y"] + ["same"] * 60_000)
-    started = time.monotonic()
+    started = time.process_time()
     (change,) = diff_versions({"content": before}, {"content": after})
-    assert time.monotonic() - started < 2
+    assert time.process_time() - started < 2
     assert apply(before, change["hunks"]) == after

@@ -382,14 +382,14 @@ def test_the_largest_graphs_are_checked_soon():
     nodes.append(template("n199", "{{ nodes.n0.output }} {{ nodes.n150.output }}"))
     edges = [(f"n{n}", handle, f"n{n + step}") for n in range(199) for handle, step in steps if n + step < 200]
     said = definition(nodes, edges)
-    started = time.perf_counter()
+    started = time.process_time()
     assert [problem.message for problem in problems({**said, "inputs": INPUTS})] == [
         "n150 may have no output here: give a default."
     ]
-    assert time.perf_counter() - started < 5
-    started = time.perf_counter()
+    assert time.process_time() - started < 5
+    started = time.process_time()
     parse(said)
-    assert time.perf_counter() - started < 0.2
+    assert time.process_time() - started < 0.2
 
 
 def test_parsing_orders_nodes_and_fills_in_defaults():

@@ -122,9 +122,9 @@ def test_bad_configurations_are_refused_where_they_are_bad(kind, config, where):
 
 @pytest.mark.parametrize("pattern", ["^(a+)+$", "(a|a)*b", "(a|aa)+$", "(.*a){20}", r"[ab]*a[ab]{900}x"])
 def test_no_pattern_takes_long(pattern):
-    began = time.monotonic()
+    began = time.process_time()
     matches(pattern, "ab" * 24_999 + "!")
-    assert time.monotonic() - began < 2
+    assert time.process_time() - began < 2
 
 
 @given(st.lists(st.sampled_from(["a", "(b)", "(ab|c)", "[x-z]", r"\d", "{2}", "{3,5}", "*", "+"]), max_size=8))

@@ -107,10 +107,10 @@ def test_examples_are_read_as_other_readers_do(path):
     ids=range(28),
 )
 def test_what_is_no_json_is_refused_with_its_place(text, reason):
-    started = time.perf_counter()
+    started = time.process_time()
     with pytest.raises(TransferProblem, match=reason or "."):
         load_yaml(text)
-    assert time.perf_counter() - started < 5
+    assert time.process_time() - started < 5
 
 
 def test_billions_of_laughs_are_refused_at_once():

@@ -140,9 +140,9 @@ def nested(depth):
 def test_what_is_too_large_is_refused_at_once(value):
     inputs = {"long": "x" * 200_000, "rows": [{"a": 1}] * 1000, "deep": nested(60)}
     scope = Scope({"inputs": {**inputs, "deep": [[[[[inputs["deep"]]]]]]}})
-    started = time.perf_counter()
+    started = time.process_time()
     assert code_of(resolve, value, scope) == "VALUE_TOO_LARGE"
-    assert time.perf_counter() - started < 5
+    assert time.process_time() - started < 5
     assert len("x" * 200_000) * 50 > MAX_SIZE
 
 
@@ -284,12 +284,12 @@ def test_what_comparisons_refer_to():
 def test_comparisons_of_much_are_refused_or_quick(expression):
     scope = Scope({"inputs": {"rows": list(range(5000)), "text": "x" * 100_000, "huge": "x" * 2_000_000}})
     is_true("true", scope)  # the library's import is not what is measured
-    started = time.perf_counter()
+    started = time.process_time()
     try:
         is_true(expression, scope)
     except ValueProblem as problem:
         assert problem.code == "EXPRESSION_TOO_COSTLY"  # noqa: PT017 (either is right)
-    assert time.perf_counter() - started < 5
+    assert time.process_time() - started < 5
 
 
 def test_an_expression_is_evaluated_in_many_threads_at_once():
@@ -352,9 +352,9 @@ def test_queries(expression, expected):
     ],
 )
 def test_queries_that_come_to_nothing_do_so_soon(expression, codes):
-    started = time.perf_counter()
+    started = time.process_time()
     assert code_of(search, expression, dict(SCOPE.roots)) in codes
-    assert time.perf_counter() - started < 5
+    assert time.process_time() - started < 5
 
 
 def test_data_is_not_changed_by_a_query():
