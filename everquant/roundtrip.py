@@ -13,6 +13,7 @@ import time
 from collections import defaultdict
 from typing import Any
 
+from hiredis import pack_command
 from redis import ConnectionPool, Redis
 from redis.exceptions import RedisError
 
@@ -30,7 +31,7 @@ def ask(redis: Redis, *command: Any) -> Any:
     free = _free[redis.connection_pool]
     connection = _open_connection(free) or _connect(redis.connection_pool)
     try:
-        connection.send_command(*command, check_health=False)
+        connection.send_packed_command([pack_command(command)], check_health=False)
         return connection.read_response()
     finally:
         if connection.is_connected:  # it is not after a failure, as an answer might still come
