@@ -29,10 +29,18 @@ Headers = list[tuple[str, str]]
 View = Callable[..., HttpResponseBase]
 
 REMEMBERED_READS = 4096
+LONGEST = 1024
 _READ = "everquant.read"
 # What the middlewares and the view look at, besides who asks.
 _TARGET = ("PATH_INFO", "QUERY_STRING", "HTTP_HOST", "wsgi.url_scheme", "HTTP_X_FORWARDED_PROTO", "SCRIPT_NAME")
-_OF_ONE_REQUEST = {"etag", "x-ratelimit-limit", "x-ratelimit-remaining", "x-ratelimit-reset", REQUEST_ID.lower()}
+_OF_ONE_REQUEST = {
+    "content-length",
+    "etag",
+    "x-ratelimit-limit",
+    "x-ratelimit-remaining",
+    "x-ratelimit-reset",
+    REQUEST_ID.lower(),
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,10 +86,13 @@ def note_answer(environ: Environ, response: HttpResponse) -> None:
     read = environ.get(_READ)
     if read is None or not _is_plain(environ) or response.status_code not in {200, 304} or response.cookies:
         return
+    target = _target(environ)
+    if sum(len(part or "") for part in target) > LONGEST:  # a client chooses most of it, and all of it stays
+        return
     headers = [(name, value) for name, value in response.items() if name.lower() not in _OF_ONE_REQUEST]
     if len(_reads) >= REMEMBERED_READS:
         _reads.clear()
-    _reads[_target(environ)] = replace(read, headers=headers)
+    _reads[target] = replace(read, headers=headers)
 
 
 def answer_kept(environ: Environ) -> tuple[str, Headers, bytes] | None:

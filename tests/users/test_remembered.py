@@ -269,6 +269,24 @@ def test_an_origin_is_answered_as_the_settings_say(kept, front, settings):
     assert "access-control-allow-origin" not in front.get(HELLO).headers
 
 
+def test_each_scheme_has_the_headers_of_its_own(kept, front, settings):
+    settings.SECURE_SSL_REDIRECT, settings.SECURE_HSTS_SECONDS = True, 60
+    settings.SECURE_PROXY_SSL_HEADER = ("HTTP_X_FORWARDED_PROTO", "https")
+    secure = [front.get(HELLO, HTTP_X_FORWARDED_PROTO="https") for _ in range(2)]
+    assert [(answer.status, answer.was_kept) for answer in secure] == [(200, False), (200, True)]
+    assert secure[1].headers["Strict-Transport-Security"] == "max-age=60"
+    plain = [front.get(HELLO, HTTP_X_FORWARDED_PROTO="http") for _ in range(2)]
+    assert [answer.status for answer in plain] == [301, 301]
+
+
+def test_what_a_client_makes_long_is_not_remembered(kept, front):
+    long = {"HTTP_X_FORWARDED_PROTO": "x" * 1100}
+    assert [(answer.status, answer.was_kept) for answer in (front.get(HELLO, **long), front.get(HELLO, **long))] == [
+        (200, False),
+        (200, False),
+    ]
+
+
 def test_without_redis_the_view_answers(kept, front, redis_away):
     answers = [front.get(target) for target in kept]
     assert [(answer.status, answer.was_kept) for answer in answers] == [(200, False)] * 4
