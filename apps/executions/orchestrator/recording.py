@@ -11,7 +11,7 @@ from typing import Any, Protocol
 import orjson
 from django.db import DataError, transaction
 
-from apps.executions.models import Execution, ExecutionAttempt, ExecutionPayload
+from apps.executions.models import Execution, ExecutionAttempt, ExecutionPayload, Status
 from apps.executions.orchestrator.telling import is_told, tell_of_end
 from everquant.db import patiently, prepared_cursor
 
@@ -74,9 +74,11 @@ _BEGIN = (
     f"execution AS (INSERT INTO executions_execution ({', '.join(_EXECUTION)}) VALUES ({_places(_EXECUTION)})), "  # noqa: S608 (column names of this module)
     f"payload AS (INSERT INTO executions_executionpayload ({', '.join(_PAYLOAD)}) VALUES ({_places(_PAYLOAD)})) "
 )
+# The status is a parameter, as the planner takes the index of what runs for one that is written out: it would look
+# through all that runs at that time.
 _FINISH = (
     f"WITH finished AS (UPDATE executions_execution SET ({', '.join(_RESULT)}) = ROW({_places(_RESULT)}) "  # noqa: S608 (as above)
-    "WHERE id = %s AND status = 'running' AND started_at = %s RETURNING id), "
+    "WHERE id = %s AND status = %s AND started_at = %s RETURNING id), "
     "payload AS (UPDATE executions_executionpayload SET output = %s, tool_calls = %s "
     "WHERE execution_id = %s AND EXISTS (SELECT FROM finished)), "
     f"tries AS (INSERT INTO executions_executionattempt (execution_id, {', '.join(_ATTEMPT)}) "
@@ -131,7 +133,7 @@ def finish(
     """
     tries = orjson.dumps([{name: getattr(attempt, name) for name in _ATTEMPT} for attempt in attempts]).decode()
     parameters = [
-        *_values(execution, _RESULT), execution.id, execution.started_at,
+        *_values(execution, _RESULT), execution.id, Status.RUNNING, execution.started_at,
         payload.output, orjson.dumps(payload.tool_calls).decode(), execution.id, tries,
     ]  # fmt: skip
 

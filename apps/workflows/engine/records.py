@@ -16,14 +16,14 @@ from apps.executions.orchestrator import Statement
 from apps.workflows.engine.events import Event, in_order
 from apps.workflows.engine.frames import Frame
 from apps.workflows.engine.steps import LeaseLost, Step, Totals, dump, record, told_of
-from apps.workflows.models import StepStatus
+from apps.workflows.models import RunStatus, StepStatus
 from apps.workflows.nodes.base import Result
 
-# An attempt that is begun again after a worker's sudden end has its step already.
+# An attempt that is begun again after a worker's sudden end has its step already. Of the status see steps.py.
 _BEGIN = """
 companion AS (
     UPDATE workflows_workflowrun SET last_event = last_event + 1
-    WHERE id = %s AND fence = %s AND status = 'running' RETURNING id, last_event
+    WHERE id = %s AND fence = %s AND status = %s RETURNING id, last_event
 ),
 step AS (
     INSERT INTO workflows_workflowstep
@@ -40,7 +40,7 @@ companion AS (
     UPDATE workflows_workflowrun SET last_event = last_event + %s, node_count = node_count + 1,
         input_tokens = input_tokens + %s, output_tokens = output_tokens + %s,
         cost_usd = cost_usd + coalesce(%s::numeric, 0)
-    WHERE id = %s AND fence = %s AND status = 'running' AND EXISTS (SELECT FROM finished)
+    WHERE id = %s AND fence = %s AND status = %s AND EXISTS (SELECT FROM finished)
     RETURNING id, last_event, node_count, cost_usd
 ),
 step AS (
@@ -75,7 +75,10 @@ class Records:
     def begin_with_call(self) -> Statement:
         run, step = self.frame.run, self._start()
         data = orjson.dumps(told_of(step, None)).decode()
-        values = [run.id, run.fence, step.path, step.node_id, step.kind, step.attempt, step.started_at, data]
+        values = [
+            run.id, run.fence, RunStatus.RUNNING, step.path, step.node_id, step.kind, step.attempt, step.started_at,
+            data,
+        ]  # fmt: skip
         return _BEGIN, values
 
     def note_begin(self) -> None:
@@ -97,8 +100,8 @@ class Records:
         told = [*before, (step.event, told_of(step, output))]
         values = [
             len(told), usage.input_tokens or 0, usage.output_tokens or 0, usage.cost_usd, run.id, run.fence,
-            step.handle, dump(step.input), output, step.execution_id, usage.input_tokens, usage.output_tokens,
-            usage.cost_usd, step.finished_at, step.path, step.attempt, len(told), in_order(told),
+            RunStatus.RUNNING, step.handle, dump(step.input), output, step.execution_id, usage.input_tokens,
+            usage.output_tokens, usage.cost_usd, step.finished_at, step.path, step.attempt, len(told), in_order(told),
         ]  # fmt: skip
         return _SUCCEED, values
 

@@ -17,7 +17,7 @@ from django.db import connection
 
 from apps.workflows.definition.model import ERROR
 from apps.workflows.engine.events import Event, in_order
-from apps.workflows.models import StepStatus, WorkflowRun
+from apps.workflows.models import RunStatus, StepStatus, WorkflowRun
 from apps.workflows.nodes.base import Usage
 from everquant.db import patiently, prepared_cursor
 
@@ -32,13 +32,15 @@ EVENT_BYTES = 8 * 1024
 STORED = "$stored"
 ENDED = ("ok", "error", "skipped")
 
+# The run's status is a parameter, as the planner takes the index of what runs for one that is written out: it would
+# look through all that runs at that time.
 _RECORD = """
 WITH run AS (
     UPDATE workflows_workflowrun SET last_event = last_event + %(event_count)s, node_count = node_count + %(counts)s,
         input_tokens = input_tokens + coalesce(%(input_tokens)s::integer, 0),
         output_tokens = output_tokens + coalesce(%(output_tokens)s::integer, 0),
         cost_usd = cost_usd + coalesce(%(cost_usd)s::numeric, 0)
-    WHERE id = %(run_id)s AND fence = %(fence)s AND status = 'running' RETURNING id, last_event, node_count, cost_usd
+    WHERE id = %(run_id)s AND fence = %(fence)s AND status = %(held)s RETURNING id, last_event, node_count, cost_usd
 ),
 step AS (
     INSERT INTO workflows_workflowstep (run_id, path, node_id, kind, attempt, status, handle, input, output, error_code,
@@ -133,8 +135,8 @@ def record(run: WorkflowRun, step: Step, before: Sequence[Event] = (), *, is_rep
     output = dump(step.output)
     told = [*before, (step.event, told_of(step, output))]
     values: dict[str, Any] = {
-        "run_id": run.id, "fence": run.fence, "counts": int(step.is_counted), "path": step.path,
-        "node_id": step.node_id, "kind": step.kind, "attempt": step.attempt, "status": step.status,
+        "run_id": run.id, "fence": run.fence, "held": RunStatus.RUNNING, "counts": int(step.is_counted),
+        "path": step.path, "node_id": step.node_id, "kind": step.kind, "attempt": step.attempt, "status": step.status,
         "handle": step.handle, "input": dump(step.input), "output": output, "error_code": step.error_code,
         "error_message": step.error_message[:500], "execution_id": step.execution_id,
         "input_tokens": step.usage.input_tokens, "output_tokens": step.usage.output_tokens,
