@@ -114,24 +114,25 @@ def test_nothing_is_zero_requests_and_no_percentile(admin):
     assert ask(admin, "latency")["latency"]["bars"] == []
 
 
-@pytest.mark.parametrize("zone", ZONES)
 @pytest.mark.parametrize("interval", ["hour", "day", "week", "month"])
-def test_every_interval_is_there_with_its_own_executions(admin, executions, zone, interval):
-    answer = ask(admin, "timeseries", interval=interval, timezone=zone)
-    assert answer["interval"] == interval
-    (series,) = answer["series"]
-    points = series["points"]
-    starts = [datetime.fromisoformat(point["start"]) for point in points]
-    assert starts[0] == START
-    assert datetime.fromisoformat(points[-1]["end"]) == START + DAYS
-    assert all(one["end"] == following["start"] for one, following in pairwise(points))
-    assert sum(point["requests"] for point in points) == len(executions)
-    some = points if interval != "hour" else points[:: len(points) // 20]
-    for point in some:
-        check(point, direct(admin, point["start"], point["end"]))
-        local = datetime.fromisoformat(point["local_start"])
-        assert local == datetime.fromisoformat(point["start"])
-        assert local.utcoffset() == local.astimezone(ZoneInfo(zone)).utcoffset()
+def test_every_interval_is_there_with_its_own_executions(admin, executions, subtests, interval):
+    for zone in ZONES:
+        with subtests.test(zone):
+            answer = ask(admin, "timeseries", interval=interval, timezone=zone)
+            assert answer["interval"] == interval
+            (series,) = answer["series"]
+            points = series["points"]
+            starts = [datetime.fromisoformat(point["start"]) for point in points]
+            assert starts[0] == START
+            assert datetime.fromisoformat(points[-1]["end"]) == START + DAYS
+            assert all(one["end"] == following["start"] for one, following in pairwise(points))
+            assert sum(point["requests"] for point in points) == len(executions)
+            some = points if interval != "hour" else points[:: len(points) // 20]
+            for point in some:
+                check(point, direct(admin, point["start"], point["end"]))
+                local = datetime.fromisoformat(point["local_start"])
+                assert local == datetime.fromisoformat(point["start"])
+                assert local.utcoffset() == local.astimezone(ZoneInfo(zone)).utcoffset()
 
 
 @pytest.mark.parametrize(
@@ -165,18 +166,20 @@ COLUMNS = {
 }  # fmt: skip
 
 
-@pytest.mark.parametrize("dimension", COLUMNS)
-def test_groups_are_those_of_the_executions(admin, executions, dimension):
-    answer = ask(admin, "breakdown", group_by=dimension, limit=100)
-    assert answer["rest"] is None
-    assert answer["group_count"] == len(answer["groups"]) > 1
-    for row in answer["groups"]:
-        (part,) = row["group"]
-        column = COLUMNS[dimension]
-        expected = direct(admin, START, START + DAYS, f"{column}::text IS NOT DISTINCT FROM %s", (part["value"],))
-        check(row, expected)
-        assert row["request_share"] == pytest.approx(row["requests"] / 600)
-    check(answer["totals"], direct(admin, START, START + DAYS))
+def test_groups_are_those_of_the_executions(admin, executions, subtests):
+    for dimension, column in COLUMNS.items():
+        with subtests.test(dimension):
+            answer = ask(admin, "breakdown", group_by=dimension, limit=100)
+            assert answer["rest"] is None
+            assert answer["group_count"] == len(answer["groups"]) > 1
+            for row in answer["groups"]:
+                (part,) = row["group"]
+                expected = direct(
+                    admin, START, START + DAYS, f"{column}::text IS NOT DISTINCT FROM %s", (part["value"],)
+                )
+                check(row, expected)
+                assert row["request_share"] == pytest.approx(row["requests"] / 600)
+            check(answer["totals"], direct(admin, START, START + DAYS))
 
 
 def test_two_dimensions_and_the_rest(admin, executions):
@@ -212,23 +215,24 @@ def test_providers_and_tags_are_those_of_models_and_prompts(admin, world, execut
     assert answer["totals"]["requests"] == 600
 
 
-@pytest.mark.parametrize("measure", ["requests", "errors", "cost_usd", "tokens", "latency_p95_ms", "error_rate"])
-def test_the_top_is_ordered_by_its_measure(admin, executions, measure):
-    answer = ask(admin, "top", group_by=["source"], by=measure, limit=3, compare="previous")
-    assert answer["group_count"] == 6
-    assert [row["rank"] for row in answer["groups"]] == [1, 2, 3]
-    values = [row["value"] for row in answer["groups"]]
-    assert measure == "error_rate" or values == sorted(values, reverse=True)
-    for row in answer["groups"]:
-        expected = direct(admin, START, START + DAYS, "source = %s", (row["group"][0]["value"],))
-        assert row["requests"] == expected["requests"]
-        if measure == "tokens":
-            assert row["value"] == sum(expected[name] for name in COUNTS if name.endswith("_tokens"))
-        elif measure == "latency_p95_ms":
-            assert row["value"] == pytest.approx(expected["percentiles"][2], rel=0.02)
-        elif measure != "error_rate":
-            assert row["value"] == pytest.approx(float(expected[measure]))
-    assert all(row["previous_value"] in {0, None} and row["change"] is None for row in answer["groups"])
+def test_the_top_is_ordered_by_its_measure(admin, executions, subtests):
+    for measure in ("requests", "errors", "cost_usd", "tokens", "latency_p95_ms", "error_rate"):
+        with subtests.test(measure):
+            answer = ask(admin, "top", group_by=["source"], by=measure, limit=3, compare="previous")
+            assert answer["group_count"] == 6
+            assert [row["rank"] for row in answer["groups"]] == [1, 2, 3]
+            values = [row["value"] for row in answer["groups"]]
+            assert measure == "error_rate" or values == sorted(values, reverse=True)
+            for row in answer["groups"]:
+                expected = direct(admin, START, START + DAYS, "source = %s", (row["group"][0]["value"],))
+                assert row["requests"] == expected["requests"]
+                if measure == "tokens":
+                    assert row["value"] == sum(expected[name] for name in COUNTS if name.endswith("_tokens"))
+                elif measure == "latency_p95_ms":
+                    assert row["value"] == pytest.approx(expected["percentiles"][2], rel=0.02)
+                elif measure != "error_rate":
+                    assert row["value"] == pytest.approx(float(expected[measure]))
+            assert all(row["previous_value"] in {0, None} and row["change"] is None for row in answer["groups"])
 
 
 def test_one_failure_of_one_request_is_no_top(admin, world):

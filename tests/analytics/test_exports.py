@@ -66,35 +66,37 @@ def as_text(value: Any) -> str:
     return f"{value:f}" if isinstance(value, Decimal) else str(value)
 
 
-@pytest.mark.parametrize(("path", "parameters"), ENDPOINTS, ids=str)
-def test_both_kinds_of_files_have_the_same_rows(admin, executions, path, parameters):
-    rows = read_csv(download(admin, path, "csv", **parameters))
-    table = read_parquet(download(admin, path, "parquet", **parameters))
-    assert rows
-    assert table.column_names == list(rows[0])
-    for row, typed in zip(rows, table.to_pylist(), strict=True):
-        for name, value in typed.items():
-            if name.endswith("_usd"):
-                assert (Decimal(row[name]) if row[name] else None) == value, name
-            else:
-                assert row[name] == as_text(value), name
+def test_both_kinds_of_files_have_the_same_rows(admin, executions, subtests):
+    for path, parameters in ENDPOINTS:
+        with subtests.test(path, **parameters):
+            rows = read_csv(download(admin, path, "csv", **parameters))
+            table = read_parquet(download(admin, path, "parquet", **parameters))
+            assert rows
+            assert table.column_names == list(rows[0])
+            for row, typed in zip(rows, table.to_pylist(), strict=True):
+                for name, value in typed.items():
+                    if name.endswith("_usd"):
+                        assert (Decimal(row[name]) if row[name] else None) == value, name
+                    else:
+                        assert row[name] == as_text(value), name
 
 
-@pytest.mark.parametrize(("path", "parameters"), ENDPOINTS, ids=str)
-def test_columns_and_their_types_do_not_depend_on_what_there_is(admin, viewer, executions, path, parameters):
-    full = read_parquet(download(admin, path, "parquet", **parameters)).schema
-    nothing = {"from": "2026-01-01", "to": "2026-01-02"}
-    empty = read_parquet(download(viewer, path, "parquet", **{**parameters, **nothing})).schema
-    assert full.equals(empty)
-    for column in full:
-        if column.name.endswith("_usd"):
-            assert column.type == pa.decimal128(38, 12)
-        elif column.name in TIMES:
-            assert column.type == pa.timestamp("us", tz="UTC")
-        elif column.name in TEXTS:
-            assert column.type == pa.string()
-        else:
-            assert column.type in {pa.int64(), pa.float64()}, column
+def test_columns_and_their_types_do_not_depend_on_what_there_is(admin, viewer, executions, subtests):
+    for path, parameters in ENDPOINTS:
+        with subtests.test(path, **parameters):
+            full = read_parquet(download(admin, path, "parquet", **parameters)).schema
+            nothing = {"from": "2026-01-01", "to": "2026-01-02"}
+            empty = read_parquet(download(viewer, path, "parquet", **{**parameters, **nothing})).schema
+            assert full.equals(empty)
+            for column in full:
+                if column.name.endswith("_usd"):
+                    assert column.type == pa.decimal128(38, 12)
+                elif column.name in TIMES:
+                    assert column.type == pa.timestamp("us", tz="UTC")
+                elif column.name in TEXTS:
+                    assert column.type == pa.string()
+                else:
+                    assert column.type in {pa.int64(), pa.float64()}, column
 
 
 def test_a_file_says_what_the_answer_says(admin, executions):

@@ -72,51 +72,53 @@ def test_pages_follow_one_another(viewer, evaluation):
     assert second["meta"]["next_cursor"] is None
 
 
-@pytest.mark.parametrize(
-    ("query", "found"),
-    [
-        ({"status": "failed"}, [2]),
-        ({"status": "failed", "subject": "old"}, []),
-        ({"error_code": "PROVIDER_ERROR"}, [2]),
-        ({"metric": "exact", "outcome": "failed"}, [1, 3]),
-        ({"metric": "exact", "outcome": "failed", "subject": "old"}, [1]),
-        ({"metric": "exact", "outcome": "passed", "subject": "new"}, [0, 1]),
-        ({"metric": "exact", "outcome": "error"}, [2]),
-        ({"metric": "exact", "outcome": "missing", "subject": "new"}, [2]),
-        ({"metric": "long", "min": "0.6"}, [0, 1]),
-        ({"metric": "long", "min": "0.2", "max": "0.4", "subject": "old"}, [2]),
-        ({"metric": "exact", "subject": "old", "disagree": "new"}, [1, 3]),
-        ({"metric": "long", "subject": "old", "disagree": "new"}, [0, 1]),
-        ({"split": "test"}, [1, 2, 3]),
-        ({"search": "cid"}, [2]),
-        ({"search": "answer 1"}, [0, 1, 3]),
-        ({"search": "answer 1", "subject": "old"}, []),
-        ({"search": "100%"}, []),
-    ],
-)
-def test_filters(viewer, evaluation, query, found):
-    assert positions(viewer, evaluation, **query) == found
+FILTERS = [
+    ({"status": "failed"}, [2]),
+    ({"status": "failed", "subject": "old"}, []),
+    ({"error_code": "PROVIDER_ERROR"}, [2]),
+    ({"metric": "exact", "outcome": "failed"}, [1, 3]),
+    ({"metric": "exact", "outcome": "failed", "subject": "old"}, [1]),
+    ({"metric": "exact", "outcome": "passed", "subject": "new"}, [0, 1]),
+    ({"metric": "exact", "outcome": "error"}, [2]),
+    ({"metric": "exact", "outcome": "missing", "subject": "new"}, [2]),
+    ({"metric": "long", "min": "0.6"}, [0, 1]),
+    ({"metric": "long", "min": "0.2", "max": "0.4", "subject": "old"}, [2]),
+    ({"metric": "exact", "subject": "old", "disagree": "new"}, [1, 3]),
+    ({"metric": "long", "subject": "old", "disagree": "new"}, [0, 1]),
+    ({"split": "test"}, [1, 2, 3]),
+    ({"search": "cid"}, [2]),
+    ({"search": "answer 1"}, [0, 1, 3]),
+    ({"search": "answer 1", "subject": "old"}, []),
+    ({"search": "100%"}, []),
+]
 
 
-@pytest.mark.parametrize(
-    ("query", "named"),
-    [
-        ({"subject": "nobody"}, "subject"),
-        ({"metric": "nothing", "outcome": "passed"}, "metric"),
-        ({"outcome": "passed"}, "outcome"),
-        ({"min": "1"}, "min"),
-        ({"metric": "exact", "disagree": "new"}, "disagree"),
-        ({"metric": "exact", "min": "NaN"}, "min"),
-        ({"cursor": "x"}, "cursor"),
-        ({"cursor": "9" * 30}, "cursor"),
-        ({"status": "lost"}, "status"),
-        ({"page": "2"}, "page"),
-    ],
-)
-def test_filters_that_are_wrong_are_named(viewer, evaluation, query, named):
-    answer = viewer.client.get(f"{EVALUATIONS}/{evaluation.id}/results", query)
-    assert answer.status_code == 400
-    assert set(answer.json()["error"]["details"]) == {named}
+def test_filters(viewer, evaluation, subtests):
+    for query, found in FILTERS:
+        with subtests.test(str(query)):
+            assert positions(viewer, evaluation, **query) == found
+
+
+WRONG_FILTERS = [
+    ({"subject": "nobody"}, "subject"),
+    ({"metric": "nothing", "outcome": "passed"}, "metric"),
+    ({"outcome": "passed"}, "outcome"),
+    ({"min": "1"}, "min"),
+    ({"metric": "exact", "disagree": "new"}, "disagree"),
+    ({"metric": "exact", "min": "NaN"}, "min"),
+    ({"cursor": "x"}, "cursor"),
+    ({"cursor": "9" * 30}, "cursor"),
+    ({"status": "lost"}, "status"),
+    ({"page": "2"}, "page"),
+]
+
+
+def test_filters_that_are_wrong_are_named(viewer, evaluation, subtests):
+    for query, named in WRONG_FILTERS:
+        with subtests.test(str(query)):
+            answer = viewer.client.get(f"{EVALUATIONS}/{evaluation.id}/results", query)
+            assert answer.status_code == 400
+            assert set(answer.json()["error"]["details"]) == {named}
 
 
 def test_long_texts_are_cut_in_lists_and_whole_in_a_case(viewer, evaluation):

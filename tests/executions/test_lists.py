@@ -84,44 +84,45 @@ def two(execute, make_prompt, make_model, model, editor):
     return first["id"], error["details"]["execution_id"]
 
 
-@pytest.mark.parametrize(
-    "name",
-    [
-        "prompt_id", "prompt_version_id", "model_id", "provider_model", "api_key_id", "unit_id", "status", "source",
-        "finish_reason",
-    ],
-)  # fmt: skip
-def test_filters_by_a_value(two, ids, name):
-    first = Execution.objects.get(id=two[0])
-    assert ids(**{name: str(getattr(first, name))}) == [two[0]]
+FILTERED_COLUMNS = [
+    "prompt_id", "prompt_version_id", "model_id", "provider_model", "api_key_id", "unit_id", "status", "source",
+    "finish_reason",
+]  # fmt: skip
 
 
-@pytest.mark.parametrize(
-    ("query", "found"),
-    [
-        ({"error_code": "INVALID_REQUEST"}, [1]),
-        ({"status": "failed"}, [1]),
-        ({"min_latency_ms": "1000"}, [0]),
-        ({"max_latency_ms": "999"}, [1]),
-        ({"min_cost_usd": "0.000000001"}, [0]),
-        ({"max_cost_usd": "0.5"}, [0]),
-        ({"min_cost_usd": "0.5"}, []),
-        ({"version_number": "1"}, [1, 0]),
-        ({"version_number": "2"}, []),
-        ({"min_attempt_count": "2"}, []),
-        ({"is_streamed": "false"}, [1, 0]),
-        ({"is_streamed": "true"}, []),
-        ({"metadata": "customer:acme"}, [0]),
-        ({"metadata": "tier:3"}, [0]),
-        ({"metadata": "beta:true"}, [0]),
-        ({"metadata": "beta"}, [0]),
-        ({"metadata": "customer"}, [1, 0]),
-        ({"metadata": "nothing"}, []),
-    ],
-    ids=str,
-)
-def test_filters(two, ids, query, found):
-    assert ids(**query) == [two[index] for index in found]
+def test_filters_by_a_value(two, ids, subtests):
+    for name in FILTERED_COLUMNS:
+        with subtests.test(name):
+            first = Execution.objects.get(id=two[0])
+            assert ids(**{name: str(getattr(first, name))}) == [two[0]]
+
+
+FILTERS = [
+    ({"error_code": "INVALID_REQUEST"}, [1]),
+    ({"status": "failed"}, [1]),
+    ({"min_latency_ms": "1000"}, [0]),
+    ({"max_latency_ms": "999"}, [1]),
+    ({"min_cost_usd": "0.000000001"}, [0]),
+    ({"max_cost_usd": "0.5"}, [0]),
+    ({"min_cost_usd": "0.5"}, []),
+    ({"version_number": "1"}, [1, 0]),
+    ({"version_number": "2"}, []),
+    ({"min_attempt_count": "2"}, []),
+    ({"is_streamed": "false"}, [1, 0]),
+    ({"is_streamed": "true"}, []),
+    ({"metadata": "customer:acme"}, [0]),
+    ({"metadata": "tier:3"}, [0]),
+    ({"metadata": "beta:true"}, [0]),
+    ({"metadata": "beta"}, [0]),
+    ({"metadata": "customer"}, [1, 0]),
+    ({"metadata": "nothing"}, []),
+]
+
+
+def test_filters(two, ids, subtests):
+    for query, found in FILTERS:
+        with subtests.test(str(query)):
+            assert ids(**query) == [two[index] for index in found]
 
 
 def test_filters_by_time_and_author(two, ids, editor, admin):
