@@ -103,14 +103,7 @@ class _DeadlineConnection(HTTPConnection):
         deadline.is_connecting = False
         self._take_deadline()
 
-    def request(  # type: ignore[override] # one kind of body
-        self,
-        method: str,
-        url: str,
-        body: bytes | None = None,
-        headers: Mapping[str, str] | None = None,
-        **_options: Any,
-    ) -> None:
+    def request(self, method: str, url: str, body: Any = None, headers: Any = None, **_options: Any) -> None:
         """Headers and body leave in one write: two would be two packets, and two wake-ups of the server."""
         self._take_deadline()
         self._asked = method, url
@@ -119,7 +112,7 @@ class _DeadlineConnection(HTTPConnection):
             self.connect()
         self.sock.sendall(outgoing)
 
-    def getresponse(self) -> HTTPResponse:
+    def getresponse(self) -> HTTPResponse:  # type: ignore[override] # as urllib3's
         """Its body has yet to be read, and is not decoded yet."""
         method, url = self._asked
         head = Answer(self.sock, method=method)
@@ -137,7 +130,7 @@ class _DeadlineConnection(HTTPConnection):
             version=head.version,
             reason=head.reason,
             preload_content=False,
-            original_response=head,  # type: ignore[arg-type] # it is one
+            original_response=head,
             request_method=method,
             request_url=url,
         )

@@ -50,7 +50,7 @@ def _statement(tables: tuple[type[models.Model], ...]) -> str:
 
 
 def _insert_into(table: type[models.Model]) -> str:
-    columns = [connection.ops.quote_name(field.column) for field in table._meta.concrete_fields]
+    columns = [connection.ops.quote_name(str(field.column)) for field in table._meta.concrete_fields]
     name = connection.ops.quote_name(table._meta.db_table)
     return f"INSERT INTO {name} ({', '.join(columns)}) VALUES ({', '.join('%s' for _ in columns)})"  # noqa: S608 (names of models)
 
