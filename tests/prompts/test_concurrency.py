@@ -5,6 +5,7 @@ from django.db import connection
 from rest_framework.test import APIClient
 
 from apps.prompts.models import Prompt, PromptLabelEvent, PromptVersion
+from apps.users.models import AuditEntry
 from tests.prompts.conftest import GREETING, URL
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -47,7 +48,7 @@ def test_concurrent_changes_are_all_kept_and_none_is_lost_for_a_reader(create, e
 
 def test_one_of_many_creates_gets_the_slug(editor):
     assert at_once(editor, 8, lambda client, n: client.post(URL, GREETING)) == [201] + [409] * 7
-    assert Prompt.objects.count() == PromptVersion.objects.count() == 1
+    assert Prompt.objects.count() == PromptVersion.objects.count() == AuditEntry.objects.count() == 1
 
 
 def test_if_match_lets_one_of_many_writers_through(create, editor):
