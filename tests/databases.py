@@ -31,7 +31,7 @@ MIGRATED = "migrated_everquant_"
 # What migrations read: themselves, the models with their fields, the partitions they make, and the packages' own.
 ROOT = Path(__file__).parent.parent
 MADE_OF = (
-    "uv.lock", "tests/databases.py", "everquant/db.py", "apps/**/migrations/*.py", "apps/**/models.py",
+    "uv.lock", "everquant/db.py", "apps/**/migrations/*.py", "apps/**/models.py",
     "apps/**/models/*.py", "apps/prompts/fields.py", "apps/executions/partitions.py", "apps/executions/keys.py",
 )  # fmt: skip
 _AUTOVACUUM_S = 20.0
@@ -115,10 +115,19 @@ def migrated() -> str:
     """The name of the database that processes copy; months of executions are made ahead, so it is of one month."""
     if settings.EMBEDDED is None:
         return f"{PREFIX}{os.environ['EVERQUANT_TEST_RUN']}_migrated"
-    made_of = hashlib.sha256(f"{datetime.now(UTC):%Y-%m}".encode())
-    for path in sorted({path for pattern in MADE_OF for path in ROOT.glob(pattern)}):
-        made_of.update(f"{path.relative_to(ROOT)}\0".encode() + path.read_bytes())
-    return MIGRATED + made_of.hexdigest()[:16]
+    return MIGRATED + fingerprint(sources())
+
+
+def sources(root: Path = ROOT) -> list[Path]:
+    return sorted({path for pattern in MADE_OF for path in root.glob(pattern)})
+
+
+def fingerprint(paths: list[Path]) -> str:
+    """Of where they are, what is in them, and the month."""
+    digest = hashlib.sha256(f"{datetime.now(UTC):%Y-%m}".encode())
+    for path in paths:
+        digest.update(f"{path}\0".encode() + path.read_bytes())
+    return digest.hexdigest()[:16]
 
 
 def _number(migrated_name: str) -> int:
