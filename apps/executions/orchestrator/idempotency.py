@@ -32,7 +32,7 @@ _CLAIM = (
     "VALUES (%s, %s, %s, %s, '{}', %s, %s) RETURNING id"
 )
 # Without a companion's row there is no id, which the key's table refuses.
-_CLAIM_WITH_COMPANION = _CLAIM.replace("(%s,", "((SELECT %s FROM companion),", 1)
+_CLAIM_WITH_COMPANION = _CLAIM.replace("(%s,", "((SELECT %s::uuid FROM companion),", 1)
 
 
 def claiming(
