@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 
 import structlog
-from django.conf import settings
+from django.core.cache import caches
 from django.db import connection, transaction
 from django_redis import get_redis_connection
 from redis.exceptions import NoScriptError, RedisError
@@ -36,7 +36,7 @@ _clients: dict[str, Any] = {}
 def _client() -> Any:
     """One for each address: Django keeps its own by context, and each job and each node of a workflow runs in a context
     of its own, in which a new one takes longer than what it is made for."""
-    address = settings.CACHES["default"]["LOCATION"]
+    address = caches.settings["default"]["LOCATION"]
     found = _clients.get(address)
     if found is None:
         found = _clients[address] = get_redis_connection("default")
