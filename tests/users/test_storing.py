@@ -1,12 +1,13 @@
 """New rows that are stored in one statement leave what `save` and auditlog leave of them."""
 
 import json
+from contextlib import nullcontext
 from decimal import Decimal
 from typing import Any
 
 import pytest
 from django.core.serializers.json import DjangoJSONEncoder
-from django.db import IntegrityError, connection
+from django.db import IntegrityError, connection, transaction
 from django.test.utils import CaptureQueriesContext
 
 from apps.executions.models import Budget
@@ -104,12 +105,14 @@ def test_one_statement_stores_all(admin):
 
 
 @pytest.mark.django_db(transaction=True)
-def test_refusal_stores_nothing_and_leaves_the_transaction(admin):
+@pytest.mark.parametrize("around", [nullcontext, transaction.atomic], ids=["alone", "in a transaction"])
+def test_refusal_stores_nothing_and_leaves_the_transaction(admin, around):
     store_new(*unsaved(admin, "taken"))
     prompt, version = unsaved(admin, "taken")
-    with pytest.raises(IntegrityError):
-        store_new(prompt, version)
-    assert Prompt.objects.count() == PromptVersion.objects.count() == 1
+    with around():
+        with pytest.raises(IntegrityError):
+            store_new(prompt, version)
+        assert Prompt.objects.count() == PromptVersion.objects.count() == 1
     assert not AuditEntry.objects.filter(object_pk=str(prompt.pk)).exists()
     assert prompt._state.adding
 
