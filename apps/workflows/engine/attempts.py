@@ -116,13 +116,12 @@ def _once(
     attempts: _Attempts,
 ) -> State | float | None:
     """The state that the attempt led to, or the seconds after which there is to be another."""
-    started_at = timezone.now()
     base: dict[str, Any] = {
         "path": frame.path(node.id),
         "node_id": node.id,
         "kind": node.kind,
         "attempt": attempts.number,
-        "started_at": started_at,
+        "started_at": timezone.now(),
     }
     if attempts.interruptions > MOST_INTERRUPTIONS:
         failure = NodeFailure(INTERRUPTED, f"The attempt was cut off {attempts.interruptions} times.")
