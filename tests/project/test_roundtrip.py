@@ -21,7 +21,7 @@ def redis():
     return type(known)(connection_pool=type(pool)(pool.connection_class, **pool.connection_kwargs))
 
 
-def close(redis, client_id):
+def close(client_id):
     """As Redis does at its end."""
     assert get_redis_connection("default").client_kill_filter(_id=client_id) == 1
 
@@ -34,15 +34,17 @@ def test_a_connection_is_kept(redis):
     assert first == ask(redis, "CLIENT", "ID")
 
 
-def test_one_that_was_closed_in_a_pause_is_made_anew(redis):
+@pytest.mark.parametrize("is_closed", [False, True])
+def test_after_a_pause_one_is_used_if_it_is_open_and_made_anew_if_it_was_closed(redis, is_closed):
     first, paused_at = ask(redis, "CLIENT", "ID"), time.monotonic()
-    close(redis, first)
+    if is_closed:
+        close(first)
     wait_until(lambda: time.monotonic() - paused_at > TRUSTED_FOR_S, "the pause is over")
-    assert ask(redis, "CLIENT", "ID") != first
+    assert (ask(redis, "CLIENT", "ID") != first) is is_closed
 
 
 def test_one_that_is_closed_while_it_is_trusted_fails_once(redis):
-    close(redis, ask(redis, "CLIENT", "ID"))
+    close(ask(redis, "CLIENT", "ID"))
     with suppress(RedisError):  # on a machine that is busy the pause is over by now
         ask(redis, "PING")
     assert ask(redis, "ECHO", "again") == b"again"
