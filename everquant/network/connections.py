@@ -14,7 +14,7 @@ from functools import cache
 from socket import socket
 from typing import Any
 
-from urllib3 import BaseHTTPResponse, HTTPResponse, PoolManager
+from urllib3 import BaseHTTPResponse, PoolManager
 from urllib3.connection import HTTPConnection, HTTPSConnection
 from urllib3.connectionpool import HTTPConnectionPool, HTTPSConnectionPool
 from urllib3.exceptions import IncompleteRead
@@ -22,7 +22,6 @@ from urllib3.exceptions import TimeoutError as TransportTimeoutError
 from urllib3.util import Timeout
 
 from everquant.network.address import open_socket
-from everquant.network.exchange import Answer, request_bytes
 
 POOL_CONNECTIONS_PER_HOST = 1024
 POOL_HOSTS = 256
@@ -84,7 +83,7 @@ class _DeadlineConnection(HTTPConnection):
     """Belongs to one call at a time, whose deadline the thread that sends the request hands over."""
 
     allow_private = False
-    _asked = ("", "")
+    _outgoing: list[bytes] | None = None
 
     def _new_conn(self) -> socket:
         deadline: Deadline = _call.deadline
@@ -103,41 +102,21 @@ class _DeadlineConnection(HTTPConnection):
         deadline.is_connecting = False
         self._take_deadline()
 
-    def request(self, method: str, url: str, body: Any = None, headers: Any = None, **_options: Any) -> None:
+    def request(self, *args: Any, **kwargs: Any) -> None:
         """Headers and body leave in one write: two would be two packets, and two wake-ups of the server."""
         self._take_deadline()
-        self._asked = method, url
-        outgoing = request_bytes(method, url, self._host_header(), headers or {}, body)
-        if self.sock is None:
-            self.connect()
-        self.sock.sendall(outgoing)
-
-    def getresponse(self) -> HTTPResponse:  # type: ignore[override] # as urllib3's
-        """Its body has yet to be read, and is not decoded yet."""
-        method, url = self._asked
-        head = Answer(self.sock, method=method)
+        self._outgoing = []
         try:
-            head.begin()
-        except BaseException:
-            head.close()
-            raise
-        if head.will_close:
-            self.close()
-        return HTTPResponse(
-            body=head,
-            headers=head.headers,
-            status=head.status,
-            version=head.version,
-            reason=head.reason,
-            preload_content=False,
-            original_response=head,
-            request_method=method,
-            request_url=url,
-        )
+            super().request(*args, **kwargs)
+        finally:
+            outgoing, self._outgoing = self._outgoing, None
+        super().send(b"".join(outgoing))
 
-    def _host_header(self) -> str:
-        host = f"[{self.host.partition('%')[0]}]" if ":" in self.host else self.host
-        return host if self.port == self.default_port else f"{host}:{self.port}"
+    def send(self, data: Any) -> None:
+        if self._outgoing is None:
+            super().send(data)
+        else:
+            self._outgoing.append(data)
 
     def _take_deadline(self) -> None:
         if isinstance(self.sock, _DeadlineSocket):
