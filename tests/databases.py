@@ -74,6 +74,7 @@ class Run:
         for (name,) in self._server.execute("SELECT datname FROM pg_database").fetchall():
             if name.startswith(MIGRATED) and name != own and self._try_lock(MIGRATED_LOCK, _number(name)):
                 self._drop_one(name)
+                self._server.execute("SELECT pg_advisory_unlock(%s, %s)", [MIGRATED_LOCK, _number(name)])
 
     def end(self) -> None:
         self._drop(self.id)
