@@ -70,7 +70,7 @@ def server(settings, transactional_db, admin, live_server):
     return live_server.url
 
 
-@pytest.mark.timeout(300)
+@pytest.mark.timeout(600)
 def test_schemathesis_finds_nothing(server, admin, tmp_path):
     """A few deterministic examples of every operation with every check; `make fuzz` is the long run."""
     program = Path(sys.executable).with_name("schemathesis")

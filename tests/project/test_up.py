@@ -24,7 +24,7 @@ from tests.project.processes import commands, descendants, is_alive, wait_until
 
 CHECKOUT = Path(__file__).resolve().parents[2]
 # Each run starts five processes of ours and two servers; on a loaded machine that takes its time.
-pytestmark = pytest.mark.timeout(300)
+pytestmark = pytest.mark.timeout(600)
 INHERITED = ("PATH", "HOME", "LANG", "TMPDIR", "VIRTUAL_ENV")
 
 
@@ -58,7 +58,7 @@ class Up:
         self._greeted.set()
 
     def wait_until_running(self) -> "Up":
-        assert self._greeted.wait(60), self.output
+        assert self._greeted.wait(150), self.output
         assert self.process.poll() is None, self.output
         return self
 
