@@ -19,6 +19,7 @@ from apps.models.gate import GATE, Limits, Outcome, Pass
 from apps.models.providers.base import ErrorCode, ModelRequest, ProviderError
 from apps.models.providers.cancellation import Cancellation
 from tests.executions.conftest import EXECUTIONS, PROMPTS, stand_in
+from tests.project.processes import wait_until
 from tests.upstream import Behaviour
 
 pytestmark = pytest.mark.django_db
@@ -221,8 +222,14 @@ def test_a_model_without_limits_costs_no_round_trip_of_its_own(execute, prompt):
 
 
 def test_a_model_with_limits_costs_one_that_is_waited_for(execute, make_prompt, make_model):
-    make_model(is_default=True, max_concurrency=5, requests_per_minute=100, tokens_per_minute=100_000)
+    model = make_model(is_default=True, max_concurrency=5, requests_per_minute=100, tokens_per_minute=100_000)
     prompt = make_prompt()
-    execute(prompt)
-    scripts = [command for command in commands_of(lambda: execute(prompt)) if command.startswith("EVALSHA")]
-    assert len(scripts) in {2, 3}  # what is prefetched, the entry, and often already the end, by a thread of its own
+
+    def execute_to_its_end():
+        execute(prompt)
+        running = f"eq:gate:model:{model.id}:running"
+        wait_until(lambda: not get_redis_connection("default").zcard(running), "the gate knows that it has ended")
+
+    execute_to_its_end()
+    scripts = [command for command in commands_of(execute_to_its_end) if command.startswith("EVALSHA")]
+    assert len(scripts) == 3  # what is prefetched, the entry, and the end, by a thread of its own

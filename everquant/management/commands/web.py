@@ -80,10 +80,9 @@ def share_memory() -> None:
 
     For this process, and by the variable for programs started from here on; both are glibc's.
     """
-    if "MALLOC_ARENA_MAX" not in os.environ:
-        os.environ["MALLOC_ARENA_MAX"] = str(ARENAS)
-        with contextlib.suppress(AttributeError):  # another libc
-            ctypes.CDLL(None).mallopt(_M_ARENA_MAX, ARENAS)
+    arenas = os.environ.setdefault("MALLOC_ARENA_MAX", str(ARENAS))
+    with contextlib.suppress(AttributeError, ValueError):  # another libc, or not a number
+        ctypes.CDLL(None).mallopt(_M_ARENA_MAX, int(arenas))
 
 
 def clear_metrics() -> None:
