@@ -20,10 +20,12 @@ from everquant.embedded.servers import MAX_LOG_BYTES, PostgresServer, Server, Va
 
 READY_TIMEOUT_S = 110.0
 CRASH_LOOP_S = 5.0
-CRASH_LOOP_LIMIT = 3
+LONGEST_PAUSE_S = 10.0
 WATCH_S = 0.1
 START_POLL_S = 0.01
-RETRY_S = 10.0
+RETRY_S = 30.0
+# Each backend of a killed postmaster may add a line or two.
+RETRY_LINES = 500
 SET_PARENT_DEATH_SIGNAL = 1
 
 
@@ -49,11 +51,10 @@ def launch(server: Server) -> "subprocess.Popen[bytes]":
         process = _spawn(server)
         if _becomes_ready(server, process):
             return process
-        tail = server.log_tail()
         stop(server, process)
         # Backends of a postmaster that was killed take a moment to notice.
-        if "shared memory block" not in tail or time.monotonic() > deadline:
-            raise EmbeddedError(f"{server.name} did not start. The end of {server.log_path}:\n{tail}")
+        if "shared memory block" not in server.log_tail(RETRY_LINES) or time.monotonic() > deadline:
+            raise EmbeddedError(f"{server.name} did not start. The end of {server.log_path}:\n{server.log_tail()}")
         time.sleep(WATCH_S)
 
 
@@ -90,16 +91,22 @@ def stop(server: Server, process: "subprocess.Popen[bytes]") -> None:
 
 
 def watch(server: Server, process: "subprocess.Popen[bytes]", in_use: FileLock) -> "subprocess.Popen[bytes]":
-    """Returns, with the process to stop, when the last user is gone or we are told to end."""
+    """Returns, with the process to stop, when the last user is gone or we are told to end.
+
+    A server that dies is started again as long as it has users; after longer and longer pauses while it dies, or fails
+    to start, right after its start.
+    """
     told: list[int] = []
     signal.signal(signal.SIGTERM, lambda number, _frame: told.append(number))
-    started_at, early_deaths = time.monotonic(), 0
+    tried_at, pause_s = time.monotonic(), 0.0
     while not told and not in_use.try_acquire(exclusive=True):
-        if process.poll() is not None:
-            early_deaths = early_deaths + 1 if time.monotonic() - started_at < CRASH_LOOP_S else 0
-            if early_deaths > CRASH_LOOP_LIMIT:
-                raise EmbeddedError(f"{server.name} dies again and again right after its start")
-            process, started_at = launch(server), time.monotonic()
+        since_s = time.monotonic() - tried_at
+        if process.poll() is not None and since_s >= pause_s:
+            is_again = since_s < CRASH_LOOP_S + pause_s
+            pause_s = min(LONGEST_PAUSE_S, 2 * pause_s + WATCH_S) if is_again else 0.0
+            tried_at = time.monotonic()
+            with suppress(EmbeddedError, OSError):
+                process = launch(server)
         time.sleep(WATCH_S)
     return process
 
