@@ -15,7 +15,7 @@ from typing import Any
 
 from hiredis import pack_command
 from redis import ConnectionPool, Redis
-from redis.exceptions import RedisError
+from redis.exceptions import RedisError, ResponseError
 
 TRUSTED_FOR_S = 0.25
 # By the pool whose connections they are like, those that nobody uses, last used last, with when that was.
@@ -30,12 +30,20 @@ def ask(redis: Redis, *command: Any) -> Any:
     """
     free = _free[redis.connection_pool]
     connection = _open_connection(free) or _connect(redis.connection_pool)
+    is_answered = False
     try:
         connection.send_packed_command([pack_command(command)], check_health=False)
-        return connection.read_response()
+        answer = connection.read_response()
+        is_answered = True
+    except ResponseError:  # an answer as well
+        is_answered = True
+        raise
     finally:
-        if connection.is_connected:  # it is not after a failure, as an answer might still come
+        if is_answered and connection.is_connected:
             free.append((connection, time.monotonic()))
+        else:  # an answer might still come, and would be taken for that of the next command
+            connection.disconnect()
+    return answer
 
 
 def _open_connection(free: list[tuple[Any, float]]) -> Any:

@@ -259,6 +259,7 @@ def test_killed_postgres_comes_back_with_its_rows(machine: Machine) -> None:
 def test_killed_postgres_comes_back_when_its_last_backend_has_ended(machine: Machine) -> None:
     machine.services = EmbeddedServices(machine.data_dir, durable=True)
     machine.services.start()
+    machine.store("committed")
     killed = machine.postmaster_pid()
     with psycopg.connect(machine.services.database_url) as connection:
         backend = connection.info.backend_pid
@@ -267,6 +268,7 @@ def test_killed_postgres_comes_back_when_its_last_backend_has_ended(machine: Mac
         wait_until(lambda: "shared memory block" in machine.postgres_log(), "the memory is still in use")
         os.kill(backend, signal.SIGCONT)
     wait_until(lambda: machine.is_served_by_other_than(killed), "postgres is back")
+    assert "committed" in machine.stored()
 
 
 def test_killed_guardians_take_their_servers_along_and_can_be_started_again(machine: Machine) -> None:

@@ -1,6 +1,7 @@
 """Commands to Redis on connections that are kept: each gets its own answer, whatever happened to the one before."""
 
 import os
+import signal
 import time
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
@@ -55,6 +56,24 @@ def test_an_answer_that_is_late_is_no_other_commands_answer(redis):
     with pytest.raises(RedisError):
         ask(redis, "BLPOP", "eq:test:nothing", 3)
     assert time.monotonic() - started < 2.5
+    assert ask(redis, "ECHO", "mine") == b"mine"
+
+
+def test_the_answer_to_what_was_interrupted_is_no_other_commands_answer(redis):
+    class Interrupted(BaseException):
+        pass
+
+    def interrupt(*_):
+        raise Interrupted
+
+    before = signal.signal(signal.SIGALRM, interrupt)
+    signal.setitimer(signal.ITIMER_REAL, 0.1)
+    try:
+        with pytest.raises(Interrupted):
+            ask(redis, "BLPOP", "eq:test:nothing", 0.5)
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, before)
     assert ask(redis, "ECHO", "mine") == b"mine"
 
 
