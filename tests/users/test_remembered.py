@@ -13,6 +13,7 @@ from django.dispatch import Signal
 from django.test import RequestFactory
 from prometheus_client import REGISTRY
 
+from apps.users import authentication
 from apps.users.models import ApiKey, Membership
 from everquant.application import Application
 from tests.prompts.conftest import URL
@@ -198,6 +199,16 @@ def test_a_key_needs_the_scope_and_its_use_is_noted(kept, admin):
         assert [may_not.get(target).status for target in kept] == [403] * 4
     assert may.get(HELLO).was_kept
     assert ApiKey.objects.filter(last_used_at__isnull=False).count() == 2
+
+
+def test_the_use_of_a_key_is_noted_again_though_answers_are_kept(kept, admin):
+    by_key = Front(key_of(admin, "prompts:read"))
+    assert [by_key.get(HELLO).was_kept for _ in range(2)] == [False, True]
+    ApiKey.objects.update(last_used_at=None)
+    authentication._last_noted.clear()  # as after a minute
+    assert by_key.get(HELLO).status == 200
+    assert ApiKey.objects.get().last_used_at is not None
+    assert by_key.get(HELLO).was_kept
 
 
 def test_a_revoked_key_reads_nothing(kept, admin, django_capture_on_commit_callbacks):
