@@ -1,7 +1,7 @@
 # `make up` runs EverQuant on this machine, `make test` tests it; both need only Python 3.11 or newer.
 SHELL := /bin/sh
 .DEFAULT_GOAL := help
-.PHONY: help up test test-faults lint format bench fuzz openapi clean check-production check-openapi
+.PHONY: help interpreter up test test-faults lint format bench fuzz openapi clean check-production check-openapi
 
 UV := $(or $(shell command -v uv 2>/dev/null),.uv/bin/uv)
 BIN := .venv/bin
@@ -10,6 +10,9 @@ SYNCED := .venv/.synced
 # Tests wait for processes and sockets more than they compute.
 JOBS ?= $(shell cores=$$(getconf _NPROCESSORS_ONLN 2>/dev/null || echo 2); echo $$((cores + 1)))
 PYTEST_ARGS ?=
+SYSTEM_PYTHON ?= /usr/bin/python3
+IS_OPTIMIZED := import sys, sysconfig; sys.exit("--enable-optimizations" not in (sysconfig.get_config_var("CONFIG_ARGS") or ""))
+IS_NEW := import sys; sys.exit(sys.version_info < (3, 11))
 # Three dozen processes of ours start during the tests: each would compile every module anew.
 unexport PYTHONDONTWRITEBYTECODE
 
@@ -30,8 +33,16 @@ help:
 	python3 -m venv .uv
 	.uv/bin/pip install --quiet --disable-pip-version-check uv
 
+# The interpreter for .venv: the one that uv finds, unless it was built without optimizations, as pyenv builds them, and
+# the system has a new one, which its makers have optimized: a fifth faster. UV_PYTHON overrules both.
+interpreter: | $(UV)
+	@found=$$($(UV) python find --system 2>/dev/null) || exit 0; \
+	if ! "$$found" -c '$(IS_OPTIMIZED)' && $(SYSTEM_PYTHON) -c '$(IS_NEW)' 2>/dev/null; then found=$(SYSTEM_PYTHON); fi; \
+	echo "$${UV_PYTHON:-$$found}"
+
 $(SYNCED): pyproject.toml uv.lock | $(UV)
-	$(UV) sync --locked --quiet --compile-bytecode
+	@python=$$($(MAKE) --silent --no-print-directory interpreter) && \
+	$(UV) sync --locked --quiet --compile-bytecode $${python:+--python "$$python"}
 	@touch $@
 
 up: $(SYNCED)
