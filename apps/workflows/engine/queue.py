@@ -7,6 +7,7 @@ whose workflow is below its own. A run whose worker died counts as ready when it
 An end of a run makes place for one more at most, and the worker that comes to it looks for that one next.
 """
 
+import threading
 from typing import Any
 from uuid import UUID
 
@@ -20,7 +21,7 @@ from apps.executions.orchestrator.leases import lease_end
 from apps.workflows.engine import events
 from apps.workflows.engine.rows import columns, read
 from apps.workflows.models import RunSource, RunStatus, Workflow, WorkflowRun, WorkflowVersion
-from everquant.db import prepared_cursor
+from everquant.db import prepared_cursor, release_connection
 
 TASK = "workflows.run_next"
 WAKE_TASK = "workflows.wake_due"
@@ -29,59 +30,8 @@ QUEUE = "workflows"
 _QUEUED = (
     "INSERT INTO workflows_runevent (run_id, number, type, data, created_at) VALUES (%s, 1, 'run.queued', '{}', now())"
 )
-# Counting and taking are one for all workers, so that the limits hold exactly.
-_LOCK = "SELECT pg_advisory_xact_lock(hashtext('workflows.queue'))"
-# Asked first, as it waits for nobody.
-_IS_READY = """
-SELECT EXISTS (SELECT FROM workflows_workflowrun WHERE status = 'queued')
-OR EXISTS (SELECT FROM workflows_workflowrun WHERE status = 'running' AND lease_expires_at < %s)
-"""
-# One whose worker died goes first; what was cancelled since it was found is found, and not taken.
-_TAKE = f"""
-WITH RECURSIVE abandoned AS (
-    SELECT id FROM workflows_workflowrun WHERE status = 'running' AND lease_expires_at < %(now)s
-    ORDER BY lease_expires_at LIMIT 1 FOR UPDATE SKIP LOCKED
-),
-ready AS (
-    (SELECT organization_id FROM workflows_workflowrun WHERE status = 'queued' ORDER BY organization_id LIMIT 1)
-    UNION ALL
-    SELECT (SELECT organization_id FROM workflows_workflowrun
-            WHERE status = 'queued' AND organization_id > ready.organization_id ORDER BY organization_id LIMIT 1)
-    FROM ready WHERE ready.organization_id IS NOT NULL
-),
-busy AS (
-    SELECT organization_id, workflow_id, count(*) AS runs FROM workflows_workflowrun
-    WHERE status = 'running' AND lease_expires_at >= %(now)s GROUP BY organization_id, workflow_id
-),
-turn AS (
-    SELECT ready.organization_id, coalesce((SELECT sum(runs) FROM busy WHERE busy.organization_id
-        = ready.organization_id), 0) AS runs FROM ready WHERE ready.organization_id IS NOT NULL
-),
-next AS (
-    SELECT oldest.id FROM turn, LATERAL (
-        SELECT run.id, run.queued_at
-        FROM workflows_workflowrun run JOIN workflows_workflow w ON w.id = run.workflow_id
-        LEFT JOIN busy ON busy.workflow_id = w.id
-        WHERE run.organization_id = turn.organization_id AND run.status = 'queued'
-        AND (w.max_concurrent_runs IS NULL OR coalesce(busy.runs, 0) < w.max_concurrent_runs)
-        ORDER BY run.queued_at, run.id LIMIT 1
-    ) oldest
-    WHERE turn.runs < %(limit)s ORDER BY turn.runs, oldest.queued_at, oldest.id LIMIT 1
-),
-found AS (
-    SELECT id FROM abandoned UNION ALL SELECT id FROM next WHERE NOT EXISTS (SELECT FROM abandoned)
-),
-taken AS (
-    UPDATE workflows_workflowrun run SET status = 'running', fence = fence + 1, lease_expires_at = %(lease)s,
-        started_at = coalesce(started_at, %(now)s), wake_at = NULL, last_event = last_event + (fence = 0)::integer
-    WHERE id = (SELECT id FROM found) AND status IN ('queued', 'running') RETURNING {columns("run")}
-),
-told AS (
-    INSERT INTO workflows_runevent (run_id, number, type, data, created_at)
-    SELECT id, last_event, 'run.started', '{{}}', now() FROM taken WHERE fence = 1
-)
-SELECT {columns("taken")} FROM found LEFT JOIN taken ON true
-"""  # noqa: S608 (names of our own columns)
+# Counting and taking are one for all workers, so that the limits hold exactly (see the migration that makes it).
+_TAKE = f"SELECT {columns('run')} FROM workflows_take_runs(%s, %s, %s, %s) run"  # noqa: S608 (names of our own columns)
 
 
 def start_run(
@@ -144,30 +94,60 @@ def wake(run_id: UUID) -> bool:
     return True
 
 
+class _Round:
+    """Threads that want a run at the same time; `found` is what one of them took for all, None before."""
+
+    def __init__(self) -> None:
+        self.members = 0
+        self.found: list[WorkflowRun] | None = None
+
+
+class _Takers:
+    """The threads of this process that want a run: one of them takes for all.
+
+    Each for itself would hold a connection while it waits for its turn among all workers, which calls are in need of.
+    """
+
+    def __init__(self) -> None:
+        self._joining, self._taking = threading.Lock(), threading.Lock()
+        self._next = _Round()
+
+    def take(self) -> WorkflowRun | None:
+        with self._joining:
+            own = self._next
+            own.members += 1
+        release_connection()
+        with self._taking:
+            if own.found is None:
+                own.found = self._take_for(own)
+            return own.found.pop(0) if own.found else None
+
+    def _take_for(self, own: _Round) -> list[WorkflowRun]:
+        with self._joining:
+            self._next = _Round()
+            wanted = own.members
+        try:
+            return _take(wanted)
+        except BaseException:
+            # The others of its round find nothing taken, and do it without this one.
+            with self._joining:
+                own.members -= 1
+            raise
+
+
+_TAKERS = _Takers()
+
+
 def take() -> WorkflowRun | None:
     """The next run, running from now on under a new fence; committed. None when none is ready or all limits are met."""
-    while _is_ready():
-        with transaction.atomic():
-            row = _take()
-        # One that was cancelled since it was found is left to its end.
-        if row is None or row[0] is not None:
-            return None if row is None else read(row)
-    return None
+    return _TAKERS.take()
 
 
-def _is_ready() -> bool:
+def _take(wanted: int) -> list[WorkflowRun]:
+    limit = settings.WORKFLOW_RUNS_PER_ORGANIZATION
     with prepared_cursor() as cursor:
-        cursor.execute(_IS_READY, [timezone.now()])
-        return bool(cursor.fetchone()[0])
-
-
-def _take() -> Any:
-    now = timezone.now()
-    with prepared_cursor() as cursor:
-        cursor.execute(_LOCK)
-        limit = settings.WORKFLOW_RUNS_PER_ORGANIZATION
-        cursor.execute(_TAKE, {"now": now, "lease": lease_end(), "limit": limit})
-        return cursor.fetchone()
+        cursor.execute(_TAKE, [timezone.now(), lease_end(), limit, wanted])
+        return [read(row) for row in cursor.fetchall()]
 
 
 def hand_back(run: WorkflowRun, *, active_ms: int) -> bool:
