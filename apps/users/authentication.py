@@ -28,6 +28,7 @@ from apps.users.tokens import AccessToken, read_token
 from everquant.api.errors import Unauthorized
 from everquant.api.throttling import Window, windows_of
 from everquant.cache import prefetch
+from everquant.rows import stored_row
 
 MAX_CREDENTIAL_LENGTH = 4096
 LAST_USE_INTERVAL_S = 60.0
@@ -132,7 +133,7 @@ def _caller_of_token(credential: str, _secrets: tuple[str, ...]) -> Caller:
 
 def _user_of(principal: Principal) -> User:
     """The user without a query: other columns are fetched when somebody asks for them."""
-    return User.from_db("default", ["id", "email", "is_active"], [principal.user_id, principal.email, True])
+    return stored_row(User, id=principal.user_id, email=principal.email, is_active=True)
 
 
 _last_noted: dict[UUID, float] = {}

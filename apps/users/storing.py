@@ -18,6 +18,7 @@ from django.db.models.signals import post_save
 
 from apps.users.models import AuditEntry
 from everquant.postgresql.insertion import date_new, insert
+from everquant.rows import new_row
 
 Changes = dict[str, tuple[Any, Any]]
 
@@ -37,7 +38,8 @@ def store_new(*rows: models.Model) -> None:
 def entry_of_new(row: Any) -> AuditEntry:
     """What auditlog writes of a new row."""
     additional = getattr(row, "get_additional_data", None)
-    entry = AuditEntry(
+    entry = new_row(
+        AuditEntry,
         content_type_id=ContentType.objects.get_for_model(row).pk,
         object_pk=str(row.pk),
         object_repr=str(row),

@@ -4,27 +4,34 @@ Every read and write of a socket is given what remains of the call's deadline, s
 and then gains nothing by it. Redirects are not followed, proxies of the environment are not used, nothing is retried.
 """
 
+import http.client
 import importlib.util
+import re
+import select
 import ssl
 import threading
 import time
+import weakref
+from collections import OrderedDict
 from collections.abc import Mapping
+from contextlib import suppress
 from email.utils import parsedate_to_datetime
 from functools import cache
 from socket import socket
-from typing import Any
+from typing import Any, cast
 
-from urllib3 import BaseHTTPResponse, PoolManager
-from urllib3.connection import HTTPConnection, HTTPSConnection
-from urllib3.connectionpool import HTTPConnectionPool, HTTPSConnectionPool
-from urllib3.exceptions import IncompleteRead
+from urllib3 import BaseHTTPResponse, HTTPHeaderDict, HTTPResponse
+from urllib3.exceptions import IncompleteRead, SSLError
 from urllib3.exceptions import TimeoutError as TransportTimeoutError
-from urllib3.util import Timeout
 
-from everquant.network.address import open_socket
+from everquant.network.address import DEFAULT_PORTS, open_socket
 
 POOL_CONNECTIONS_PER_HOST = 1024
 POOL_HOSTS = 256
+_TARGET = re.compile(r"[!-~]+")
+_HEADER = re.compile(r"[^:\s][^:\r\n]*: [^\r\n]*")
+_FOLD = re.compile(r"\r?\n[ \t]*")
+_WITH_BODY = frozenset({"POST", "PUT", "PATCH"})
 
 
 class Deadline:
@@ -76,122 +83,137 @@ class _DeadlineTLSSocket(_DeadlineSocket, ssl.SSLSocket):
     pass
 
 
-_call = threading.local()
+class Pool:
+    """The connections to one host that no call uses, last used last; a call without one opens its own."""
 
+    def __init__(
+        self, scheme: str, host: str, port: int | None, *, allow_private: bool, context: ssl.SSLContext
+    ) -> None:
+        self._host, self._port = host.strip("[]"), port or DEFAULT_PORTS[scheme]
+        self._allow_private = allow_private
+        self._context = context if scheme == "https" else None
+        self._free: list[_DeadlineSocket] = []
+        weakref.finalize(self, _close, self._free)
+        self.authority = host if port in {None, DEFAULT_PORTS[scheme]} else f"{host}:{port}"
 
-class _DeadlineConnection(HTTPConnection):
-    """Belongs to one call at a time, whose deadline the thread that sends the request hands over."""
+    def take(self, deadline: Deadline) -> _DeadlineSocket:
+        """Raises BlockedAddressError, OSError."""
+        connection = self._kept() or self._opened(deadline)
+        connection.deadline = deadline
+        return connection
 
-    allow_private = False
-    _outgoing: list[bytes] | None = None
+    def _kept(self) -> _DeadlineSocket | None:
+        while self._free:
+            try:
+                connection = self._free.pop()
+            except IndexError:  # another thread was quicker
+                return None
+            if not _has_news(connection):
+                return connection
+            connection.close()
+        return None
 
-    def _new_conn(self) -> socket:
-        deadline: Deadline = _call.deadline
-        return open_socket(
-            self._dns_host.strip("[]"),
-            self.port,
-            allow_private=self.allow_private,
+    def _opened(self, deadline: Deadline) -> _DeadlineSocket:
+        deadline.is_connecting = True
+        connection = open_socket(
+            self._host,
+            self._port,
+            allow_private=self._allow_private,
             connect_by=deadline.connect_by,
             socket_class=_DeadlineSocket,
         )
-
-    def connect(self) -> None:
-        deadline: Deadline = _call.deadline
-        deadline.is_connecting = True
-        super().connect()
+        if self._context is not None:
+            try:
+                connection = self._context.wrap_socket(connection, server_hostname=self._host.rstrip("."))
+            except BaseException:
+                connection.close()
+                raise
         deadline.is_connecting = False
-        self._take_deadline()
+        return cast("_DeadlineSocket", connection)
 
-    def request(self, *args: Any, **kwargs: Any) -> None:
-        """Headers and body leave in one write: two would be two packets, and two wake-ups of the server."""
-        self._take_deadline()
-        self._outgoing = []
-        try:
-            super().request(*args, **kwargs)
-        finally:
-            outgoing, self._outgoing = self._outgoing, None
-        super().send(b"".join(outgoing))
-
-    def send(self, data: Any) -> None:
-        if self._outgoing is None:
-            super().send(data)
+    def _put_conn(self, connection: _DeadlineSocket) -> None:
+        """Called by urllib3's answers when they were read to their end, and when they were given up and are closed."""
+        if connection.fileno() < 0:
+            return
+        connection.deadline = None
+        if len(self._free) < POOL_CONNECTIONS_PER_HOST:
+            self._free.append(connection)
         else:
-            self._outgoing.append(data)
+            connection.close()
 
-    def _take_deadline(self) -> None:
-        if isinstance(self.sock, _DeadlineSocket):
-            self.sock.deadline = _call.deadline
-
-
-class _DeadlineTLSConnection(_DeadlineConnection, HTTPSConnection):
-    pass
+    def close(self) -> None:
+        _close(self._free)
 
 
-class _PrivateConnection(_DeadlineConnection):
-    allow_private = True
+def _close(connections: list[_DeadlineSocket]) -> None:
+    while connections:
+        connections.pop().close()
 
 
-class _PrivateTLSConnection(_DeadlineTLSConnection):
-    allow_private = True
+def _has_news(connection: socket) -> bool:
+    """A connection that nobody uses can only be told of its end."""
+    poll = select.poll()
+    poll.register(connection, select.POLLIN)
+    return bool(poll.poll(0))
 
 
-class _Pool(HTTPConnectionPool):
-    ConnectionCls = _DeadlineConnection
+class _Pools:
+    """Those of the hosts that were called last: connections to the one called longest ago are closed for a new one."""
+
+    def __init__(self, *, allow_private: bool) -> None:
+        self._allow_private = allow_private
+        self._context = _tls_context()
+        self._pools: OrderedDict[tuple[str, str, int | None], Pool] = OrderedDict()
+        self._lock = threading.Lock()
+
+    def of(self, scheme: str, host: str, port: int | None) -> Pool:
+        key = (scheme, host, port)
+        with self._lock:
+            pool = self._pools.pop(key, None) or Pool(*key, allow_private=self._allow_private, context=self._context)
+            self._pools[key] = pool
+            oldest = self._pools.popitem(last=False)[1] if len(self._pools) > POOL_HOSTS else None
+        if oldest is not None:
+            oldest.close()
+        return pool
 
 
-class _TLSPool(HTTPSConnectionPool):
-    ConnectionCls = _DeadlineTLSConnection
+def _tls_context() -> ssl.SSLContext:
+    context = ssl.create_default_context()
+    if importlib.util.find_spec("certifi"):
+        import certifi  # noqa: PLC0415 - the system's certificates alone will do where it is not installed
 
-
-class _PrivatePool(HTTPConnectionPool):
-    ConnectionCls = _PrivateConnection
-
-
-class _PrivateTLSPool(HTTPSConnectionPool):
-    ConnectionCls = _PrivateTLSConnection
+        context.load_verify_locations(certifi.where())
+    context.set_alpn_protocols(["http/1.1"])
+    context.sslsocket_class = _DeadlineTLSSocket
+    return context
 
 
 _MAKING = threading.Lock()
 
 
 @cache
-def _pools(allow_private: bool, purpose: str) -> PoolManager:
-    """Connections opened with the guard and those opened without it are never mixed.
-
-    Each purpose has pools of its own, as those of the hosts that were called longest ago are closed.
-    """
-    context = ssl.create_default_context()
-    if importlib.util.find_spec("certifi"):
-        import certifi  # noqa: PLC0415 - the system's certificates alone will do where it is not installed
-
-        context.load_verify_locations(certifi.where())
-    context.sslsocket_class = _DeadlineTLSSocket
-    manager = PoolManager(num_pools=POOL_HOSTS, maxsize=POOL_CONNECTIONS_PER_HOST, ssl_context=context)
-    manager.pool_classes_by_scheme = (
-        {"http": _PrivatePool, "https": _PrivateTLSPool} if allow_private else {"http": _Pool, "https": _TLSPool}
-    )
-    return manager
+def _pools(allow_private: bool, purpose: str) -> _Pools:
+    """Connections opened with the guard and those opened without it are never mixed; each purpose has its own."""
+    return _Pools(allow_private=allow_private)
 
 
 def pool_for(
     *, scheme: str | None, host: str | None, port: int | None, allow_private: bool, purpose: str = "providers"
-) -> HTTPConnectionPool:
-    """Shared by all threads. Its requests go through `send`, which hands over the deadline."""
+) -> Pool:
+    """Shared by all threads."""
     # A cache alone lets all threads that come first make one each, of which a TLS context is 30 ms of work.
     with _MAKING:
         pools = _pools(allow_private, purpose)
-    return pools.connection_from_host(host, port, scheme)
+    return pools.of(str(scheme), str(host), port)
 
 
-def post(
-    pool: HTTPConnectionPool, path: str, *, body: bytes, headers: Mapping[str, str], deadline: Deadline
-) -> BaseHTTPResponse:
+def post(pool: Pool, path: str, *, body: bytes, headers: Mapping[str, str], deadline: Deadline) -> BaseHTTPResponse:
     """As `send`."""
     return send(pool, "POST", path, body=body, headers=headers, deadline=deadline)
 
 
 def send(
-    pool: HTTPConnectionPool,
+    pool: Pool,
     method: str,
     path: str,
     *,
@@ -203,21 +225,53 @@ def send(
 
     Raises BlockedAddressError, urllib3's HTTPError, OSError, HTTPException, and ValueError for unusable headers.
     """
-    _call.deadline = deadline
+    message = _message(method, path, pool.authority, headers, body)
     try:
-        return pool.urlopen(
-            method,
-            path,
-            body=body,
-            headers=headers,
-            retries=False,
-            redirect=False,
-            assert_same_host=False,
-            timeout=Timeout(None),
-            preload_content=False,
-        )
-    finally:
-        _call.deadline = None
+        connection = pool.take(deadline)
+        try:
+            # A server may have answered, and closed the connection, before it has read everything.
+            with suppress(BrokenPipeError, ConnectionResetError):
+                connection.sendall(message)
+            return _answer(method, connection, pool)
+        except BaseException:
+            connection.close()
+            raise
+    except ssl.SSLError as error:
+        raise SSLError(error) from error
+
+
+def _message(method: str, path: str, authority: str, headers: Mapping[str, str], body: bytes | None) -> bytes:
+    """Head and body in one: two writes would be two packets, and two wake-ups of the server."""
+    if not _TARGET.fullmatch(path):
+        raise ValueError("The URL cannot be sent.")
+    lines = [f"{method} {path} HTTP/1.1", f"Host: {authority}", "Accept-Encoding: identity"]
+    if body is not None or method in _WITH_BODY:
+        lines.append(f"Content-Length: {len(body or b'')}")
+    for name, value in headers.items():
+        line = f"{name}: {value}"
+        if not _HEADER.fullmatch(line):
+            raise ValueError("A header cannot be sent.")
+        lines.append(line)
+    return "\r\n".join([*lines, "", ""]).encode("latin-1") + (body or b"")
+
+
+def _answer(method: str, connection: _DeadlineSocket, pool: Pool) -> BaseHTTPResponse:
+    head = http.client.HTTPResponse(connection, method=method)
+    try:
+        head.begin()
+    except BaseException:
+        head.close()
+        raise
+    return HTTPResponse(
+        head,
+        HTTPHeaderDict((name, _FOLD.sub(" ", value)) for name, value in head.headers.items()),
+        head.status,
+        preload_content=False,
+        original_response=head,
+        pool=None if head.will_close else cast("Any", pool),
+        connection=cast("Any", connection),
+        request_method=method,
+    )
 
 
 def read_limited(response: BaseHTTPResponse, limit: int) -> bytes | None:

@@ -13,6 +13,7 @@ from apps.executions.orchestrator.resolution import Plan
 from apps.executions.orchestrator.tries import Try
 from apps.models.prices import cost, prices_of
 from apps.models.providers.base import ErrorCode, Usage
+from everquant.rows import new_row
 
 SMALLEST_USD = Decimal(1).scaleb(-COST_PLACES)
 USAGE = tuple(field.name for field in fields(Usage))
@@ -76,7 +77,8 @@ def _charge(execution: Execution, plan: Plan, used: list[tuple[Try, Usage]]) -> 
 def _attempt(execution: Execution, attempt: Try, number: int) -> ExecutionAttempt:
     error, received = attempt.error, attempt.received
     usage = received.usage if received else None
-    return ExecutionAttempt(
+    return new_row(
+        ExecutionAttempt,
         execution_id=execution.id,
         number=number,
         model_id=attempt.target.model_id,

@@ -27,6 +27,7 @@ from apps.models.providers.base import ErrorCode, ModelRequest, ProviderError, T
 from apps.models.providers.cancellation import Cancellation
 from apps.models.services import adapter_for
 from everquant.db import assert_no_transaction, release_connection, uuid7
+from everquant.rows import new_row
 
 CRASHED = "INTERNAL"
 
@@ -183,7 +184,8 @@ def _insert_claiming(command: Command, plan: Plan, given: IdempotencyClaim) -> P
 
 def _insert(command: Command, plan: Plan, execution_id: UUID, claim: Statement | None = None) -> Prepared:
     model = plan.candidates[0]
-    execution = Execution(
+    execution = new_row(
+        Execution,
         id=execution_id,
         organization_id=command.organization_id,
         source=command.source,
@@ -204,7 +206,8 @@ def _insert(command: Command, plan: Plan, execution_id: UUID, claim: Statement |
         created_at=time_of(execution_id),
         **_first_state(command),
     )
-    payload = ExecutionPayload(
+    payload = new_row(
+        ExecutionPayload,
         execution=execution,
         variables=command.variables,
         messages=plan.messages,

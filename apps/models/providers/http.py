@@ -9,7 +9,6 @@ from typing import Any, Never
 
 import orjson
 from urllib3 import BaseHTTPResponse
-from urllib3.connectionpool import HTTPConnectionPool
 from urllib3.exceptions import DecodeError, HTTPError, SSLError
 
 from apps.models.providers.base import RETRYABLE_STATUSES, ErrorCode, Json, ProviderError, Timeouts
@@ -17,7 +16,7 @@ from apps.models.providers.cancellation import Cancellation
 from apps.models.providers.sse import EventParser, EventTooLargeError, ServerSentEvent
 from everquant.network import connections
 from everquant.network.address import BlockedAddressError, parse_base_url
-from everquant.network.connections import give_back, is_timeout, pool_for, post, read_limited, retry_after_s
+from everquant.network.connections import Pool, give_back, is_timeout, pool_for, post, read_limited, retry_after_s
 
 MAX_RESPONSE_BYTES = 8 * 1024 * 1024
 # A stream spends some 250 bytes of framing on each token of four.
@@ -82,7 +81,7 @@ class Endpoint:
         self._headers = {"Content-Type": "application/json", "User-Agent": "everquant", **headers}
         self._secret = secret
         self._allow_private = allow_private
-        self._pool: HTTPConnectionPool | None = None
+        self._pool: Pool | None = None
 
     def post_json(
         self, path: str, payload: Json, deadline: Deadline, headers: Json, max_bytes: int = MAX_RESPONSE_BYTES

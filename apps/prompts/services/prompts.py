@@ -25,6 +25,7 @@ from apps.prompts.services.versions import create_version, new_version
 from apps.users.models import User
 from apps.users.storing import store_new
 from everquant.api.errors import BadRequest
+from everquant.rows import new_row
 
 
 def create_prompt(
@@ -47,7 +48,8 @@ def create_prompt(
     complete = cast("Definition", {**DEFAULTS, **definition})
     if type not in {None, type_of(complete)}:
         raise BadRequest(f"This is no {type} prompt.", details={"type": "Not what content and messages say."})
-    prompt = Prompt(
+    prompt = new_row(
+        Prompt,
         organization_id=organization_id,
         slug=slug or slug_of(name),
         name=name,

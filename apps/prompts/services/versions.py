@@ -10,6 +10,7 @@ from apps.users.models import User
 from everquant.api.envelope import dumps
 from everquant.api.errors import Conflict
 from everquant.db import lock_for_update
+from everquant.rows import new_row
 
 
 def new_version(
@@ -17,7 +18,8 @@ def new_version(
 ) -> PromptVersion:
     """An unsaved version with its variables; raises BadRequest when the definition is not valid."""
     variables = check_definition(definition)
-    return PromptVersion(
+    return new_row(
+        PromptVersion,
         organization_id=prompt.organization_id,
         prompt=prompt,
         version_number=number,
