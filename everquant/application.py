@@ -1,10 +1,16 @@
 """What the server calls for each request. The apps must be loaded before this is imported."""
 
+from functools import lru_cache
 from typing import Any
 
 from django.core.handlers.wsgi import WSGIHandler
+from django.http import HttpRequest
+from django.urls import ResolverMatch, get_resolver
 
 from apps.users.remembered import answer_kept, note_answer
+
+
+LONGEST_PATH = 512
 
 
 class Application(WSGIHandler):
@@ -24,3 +30,15 @@ class Application(WSGIHandler):
         note_answer(environ, response)
         response.close()
         return [response.content]
+
+    def resolve_request(self, request: HttpRequest) -> ResolverMatch:
+        """As Django, which tries every pattern before the one that fits anew: a path that is asked again is known."""
+        path = request.path_info
+        match = _match(path) if len(path) <= LONGEST_PATH else get_resolver().resolve(path)
+        request.resolver_match = match
+        return match
+
+
+@lru_cache(maxsize=2048)
+def _match(path: str) -> ResolverMatch:
+    return get_resolver().resolve(path)

@@ -89,7 +89,7 @@ class TenantViewSet(PermissionViewSet):
         return instance
 
     def check_if_match(self, instance: Any) -> None:
-        header = self.request.headers.get("If-Match")
+        header = self.request.META.get("HTTP_IF_MATCH")
         if header:
             require_match(header, self.etag_of_read(instance))
 

@@ -1,6 +1,7 @@
 """Serializer bases that refuse what they do not know, and name it."""
 
 import re
+from functools import cached_property
 from typing import Any
 
 from django.db import models
@@ -14,11 +15,14 @@ class StrictSerializer(serializers.Serializer):
 
     def to_internal_value(self, data: Any) -> Any:
         if isinstance(data, dict):
-            writable = {name for name, field in self.fields.items() if not field.read_only}
-            unknown = {str(name): ["Unknown field."] for name in data if name not in writable}
+            unknown = {str(name): ["Unknown field."] for name in data if name not in self._writable_names}
             if unknown:
                 raise serializers.ValidationError(unknown)
         return super().to_internal_value(data)
+
+    @cached_property
+    def _writable_names(self) -> frozenset[str]:
+        return frozenset(name for name, field in self.fields.items() if not field.read_only)
 
 
 class JSONObjectField(serializers.JSONField):

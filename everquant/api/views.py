@@ -119,7 +119,7 @@ class ApiViewSet(ViewSetMixin, GenericAPIView):
         data = self.represent(instance)
         etag = etag_of(data)
         headers = {"ETag": etag, **(headers or {})}
-        known = self.request.headers.get("If-None-Match")
+        known = self.request.META.get("HTTP_IF_NONE_MATCH")  # `headers` would parse all of them
         if self.request.method in {"GET", "HEAD"} and known and matches(known, etag):
             return Response(status=304, headers=headers)
         return Response(data, status=status, headers=headers)

@@ -30,7 +30,8 @@ class DatabaseWrapper(base.DatabaseWrapper):
         thread has no connection one is taken from the pool for the block alone, without Django's preparations of it,
         and each statement is a transaction.
         """
-        if self.connection is not None or self.queries_logged or self.execute_wrappers or self.pool is None:
+        pool = self.pool
+        if self.connection is not None or self.queries_logged or self.execute_wrappers or pool is None:
             self.ensure_connection()
             with self.wrap_database_errors:
                 self.connection.prepare_threshold = 0
@@ -38,21 +39,16 @@ class DatabaseWrapper(base.DatabaseWrapper):
             with cursor:
                 yield cursor
             return
-        with self.wrap_database_errors, self._borrowed() as connection:
-            connection.prepare_threshold = 0
-            with base.ServerBindingCursor(connection) as cursor:  # type: ignore[attr-defined,call-arg] # as above
-                yield cursor
-            connection.checked_at = time.monotonic()
-
-    @contextmanager
-    def _borrowed(self) -> Iterator[Any]:
-        pool = self.pool
-        pool.open()
-        connection = pool.getconn()
-        try:
-            yield connection
-        finally:
-            pool.putconn(connection)
+        with self.wrap_database_errors:
+            pool.open()
+            connection = pool.getconn()
+            try:
+                connection.prepare_threshold = 0
+                with base.ServerBindingCursor(connection) as cursor:  # type: ignore[attr-defined,call-arg] # as above
+                    yield cursor
+                connection.checked_at = time.monotonic()
+            finally:
+                pool.putconn(connection)
 
 
 def check_or_drain(connection: "psycopg.Connection[Any]") -> None:
