@@ -9,7 +9,6 @@ from django.urls import ResolverMatch, get_resolver
 
 from apps.users.remembered import answer_kept, note_answer
 
-
 LONGEST_PATH = 512
 
 
