@@ -2,11 +2,51 @@
 
 from collections.abc import Mapping
 from typing import Any
+from uuid import UUID
+
+import orjson
+from django.db import DEFAULT_DB_ALIAS
 
 from apps.prompts.models import PRODUCTION
 from apps.prompts.rendering.schema import defaults, value_problems
 from apps.workflows.models import Workflow, WorkflowVersion
 from everquant.api.errors import BadRequest, Conflict, NotFound
+from everquant.db import prepared_cursor
+from everquant.memory import RecentMemory
+
+# In the order of the model's fields.
+_READ = ("id", "organization_id", "current_version_id", "is_active")
+_RUNNABLE = (
+    f"SELECT {', '.join(_READ)}, (SELECT jsonb_object_agg(label.name, version.version_number)::text "  # noqa: S608 (names above)
+    "FROM workflows_workflowlabel label JOIN workflows_workflowversion version ON version.id = label.version_id "
+    "WHERE label.workflow_id = workflow.id) "
+    "FROM workflows_workflow workflow WHERE id = %s AND organization_id = %s AND deleted_at IS NULL"
+)
+_versions: RecentMemory[UUID, WorkflowVersion] = RecentMemory(500)
+
+
+def version_by_id(version_id: UUID) -> WorkflowVersion:
+    """Read once in each process, as long as it is in use: versions never change."""
+    found = _versions.get(version_id)
+    if found is None:
+        found = WorkflowVersion.objects.get(id=version_id)
+        _versions.keep(version_id, found)
+    return found
+
+
+def runnable_workflow(organization_id: UUID, workflow_id: UUID) -> Workflow:
+    """A living workflow with what a run is begun by, and nothing else of it. Raises NotFound."""
+    with prepared_cursor() as cursor:
+        cursor.execute(_RUNNABLE, [workflow_id, organization_id])
+        row = cursor.fetchone()
+    if row is None:
+        raise NotFound("No such object.")
+    *values, labels = row
+    workflow: Workflow = Workflow.from_db(DEFAULT_DB_ALIAS, _READ, values)
+    workflow.label_numbers = orjson.loads(labels or "{}")
+    if workflow.current_version_id is not None:
+        workflow.current_version = version_by_id(workflow.current_version_id)
+    return workflow
 
 
 def resolve_version(workflow: Workflow, *, version: int | None = None, label: str | None = None) -> WorkflowVersion:

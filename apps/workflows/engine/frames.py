@@ -105,17 +105,7 @@ class Frame:
         return {"status": "ok", "handle": handle, "output": in_state(self.path(node_id), output), "error": None}
 
 
-_versions: RecentMemory[UUID, WorkflowVersion] = RecentMemory(500)
 _definitions: RecentMemory[UUID, Definition] = RecentMemory(500)
-
-
-def version_of(run: WorkflowRun) -> WorkflowVersion:
-    """Read once in each process, as long as it is in use: versions never change."""
-    found = _versions.get(run.version_id)
-    if found is None:
-        found = run.version
-        _versions.keep(found.id, found)
-    return found
 
 
 def definition_of(version: WorkflowVersion) -> Definition:

@@ -12,14 +12,14 @@ from typing import Any
 from uuid import UUID
 
 from django.conf import settings
-from django.db import connection, transaction
+from django.db import DEFAULT_DB_ALIAS, connection, transaction
 from django.db.models import F
 from django.utils import timezone
 from procrastinate.contrib.django import app
 
 from apps.executions.orchestrator.leases import lease_end
 from apps.workflows.engine import events
-from apps.workflows.engine.rows import columns, read
+from apps.workflows.engine.rows import columns, insertion, read, values
 from apps.workflows.models import RunSource, RunStatus, Workflow, WorkflowRun, WorkflowVersion
 from everquant.db import prepared_cursor, release_connection
 
@@ -27,8 +27,11 @@ TASK = "workflows.run_next"
 WAKE_TASK = "workflows.wake_due"
 QUEUE = "workflows"
 
-_QUEUED = (
-    "INSERT INTO workflows_runevent (run_id, number, type, data, created_at) VALUES (%s, 1, 'run.queued', '{}', now())"
+# With its first event and with the job, which `call_workers` would defer in a transaction and a round trip more.
+_START = (
+    f"WITH run AS ({insertion()}), told AS (INSERT INTO workflows_runevent (run_id, number, type, data, created_at) "  # noqa: S608 (names of our own)
+    "VALUES (%s, 1, 'run.queued', '{}', %s)) SELECT procrastinate_defer_jobs_v1("
+    f"ARRAY[ROW('{QUEUE}', '{TASK}', 0, NULL, NULL, '{{}}', NULL)::procrastinate_job_to_defer_v1])"
 )
 # Counting and taking are one for all workers, so that the limits hold exactly (see the migration that makes it).
 _TAKE = f"SELECT {columns('run')} FROM workflows_take_runs(%s, %s, %s, %s) run"  # noqa: S608 (names of our own columns)
@@ -48,27 +51,32 @@ def start_run(
     origin: WorkflowRun | None = None,
     origin_node: str = "",
 ) -> WorkflowRun:
-    """A queued run with its first event and a job that comes for it; inputs are as the caller has checked them."""
-    with transaction.atomic(savepoint=False):
-        run: WorkflowRun = WorkflowRun.objects.create(
-            organization_id=workflow.organization_id,
-            workflow=workflow,
-            version=version,
-            version_number=version.version_number,
-            inputs=inputs,
-            source=source,
-            created_by_id=created_by_id,
-            api_key_id=api_key_id,
-            metadata=metadata or {},
-            schedule_id=schedule_id,
-            trigger_id=trigger_id,
-            origin=origin,
-            origin_node=origin_node,
-            last_event=1,
-        )
-        with prepared_cursor() as cursor:
-            cursor.execute(_QUEUED, [run.id])
-        call_workers()
+    """A queued run with its first event and a job that comes for it, in one statement, which is a transaction if there
+    is none around it. Inputs are as the caller has checked them.
+    """
+    now = timezone.now()
+    run = WorkflowRun(
+        organization_id=workflow.organization_id,
+        workflow=workflow,
+        version=version,
+        version_number=version.version_number,
+        inputs=inputs,
+        source=source,
+        created_by_id=created_by_id,
+        api_key_id=api_key_id,
+        metadata=metadata or {},
+        schedule_id=schedule_id,
+        trigger_id=trigger_id,
+        origin=origin,
+        origin_node=origin_node,
+        last_event=1,
+        queued_at=now,
+        created_at=now,
+        updated_at=now,
+    )
+    with prepared_cursor() as cursor:
+        cursor.execute(_START, [*values(run), run.id, now])
+    run._state.adding, run._state.db = False, DEFAULT_DB_ALIAS
     return run
 
 

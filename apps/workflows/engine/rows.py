@@ -1,4 +1,4 @@
-"""Runs as the statements of this package give them: whole rows, without what the ORM does about each."""
+"""Runs as the statements of this package take and give them: whole rows, without what the ORM does about each."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -17,6 +17,16 @@ _CONVERTERS: list[tuple[int, Any]] = [
 def columns(table: str) -> str:
     """What to select for `read` and `refresh`."""
     return ", ".join(f"{table}.{name}" for name in _NAMES)
+
+
+def insertion() -> str:
+    """What stores a run; its parameters are `values`."""
+    places = ", ".join("%s" for _ in _NAMES)
+    return f"INSERT INTO {WorkflowRun._meta.db_table} ({', '.join(_NAMES)}) VALUES ({places})"  # noqa: S608 (names of our own columns)
+
+
+def values(run: WorkflowRun) -> list[Any]:
+    return [field.get_db_prep_save(getattr(run, field.attname), connection) for field in _FIELDS]
 
 
 def read(row: Sequence[Any]) -> WorkflowRun:

@@ -15,11 +15,12 @@ from apps.workflows.engine import ending, queue
 from apps.workflows.engine.checkpoints import RunSaver
 from apps.workflows.engine.compiler import walk_graph
 from apps.workflows.engine.containers import earliest
-from apps.workflows.engine.frames import WAITING, Failure, Frame, definition_of, version_of
+from apps.workflows.engine.frames import WAITING, Failure, Frame, definition_of
 from apps.workflows.engine.leases import held
 from apps.workflows.engine.steps import LeaseLost, State, history
 from apps.workflows.engine.walk import Halt, Walk
 from apps.workflows.models import RunStatus, WorkflowRun
+from apps.workflows.resolution import version_by_id
 from everquant.api.bulkhead import Bulkhead
 from everquant.api.errors import ServiceUnavailable
 from everquant.db import DATABASE_AWAY, patiently, release_connection
@@ -74,7 +75,7 @@ def work_at(run: WorkflowRun) -> None:
         ending.finish(run, RunStatus.CANCELLED)
         return
     try:
-        run.version = version_of(run)
+        run.version = version_by_id(run.version_id)
         definition = definition_of(run.version)
         recorded = patiently(lambda: history(run)) if run.fence > 1 or run.origin_id else {}
         walk = Walk(run, definition, recorded)

@@ -1,21 +1,22 @@
 """Runs as people ask for them: begun, and begun again from what another has come to."""
 
 from typing import Any
+from uuid import UUID
 
 from django.db import transaction
 
 from apps.users.principal import Principal
 from apps.workflows.engine.again import fork_run, retry_from
 from apps.workflows.engine.queue import start_run
-from apps.workflows.models import Workflow, WorkflowRun
-from apps.workflows.resolution import check_inputs, require_active, resolve_version
+from apps.workflows.models import WorkflowRun
+from apps.workflows.resolution import check_inputs, require_active, resolve_version, runnable_workflow
 from everquant.api.errors import Conflict
 
 
-@transaction.atomic(savepoint=False)
 def execute_workflow(
     *,
-    workflow: Workflow,
+    organization_id: UUID,
+    workflow_id: UUID,
     inputs: dict[str, Any],
     by: Principal,
     version: int | None = None,
@@ -23,6 +24,7 @@ def execute_workflow(
     metadata: dict[str, Any] | None = None,
 ) -> WorkflowRun:
     """A queued run. Raises Conflict for a workflow that is switched off or has no version, NotFound, BadRequest."""
+    workflow = runnable_workflow(organization_id, workflow_id)
     require_active(workflow)
     chosen = resolve_version(workflow, version=version, label=label)
     return start_run(

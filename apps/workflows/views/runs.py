@@ -52,9 +52,6 @@ class WorkflowExecuteViewSet(TenantViewSet):
     keyed_network_actions = frozenset({"execute"})
     output_serializer_classes = {"execute": shapes.RunSerializer}
 
-    def refine(self, queryset: Any) -> Any:
-        return queryset.alive().with_current().defer("draft")
-
     @extend_schema(responses={200: shapes.RunSerializer, 202: shapes.RunSerializer})
     def execute(self, request: Request, **kwargs: Any) -> Response:
         """Run a workflow. 202 with the queued run and its Location; with `wait_s` 200 with the finished run, if it
@@ -75,11 +72,11 @@ class WorkflowExecuteViewSet(TenantViewSet):
         key = given_key(request)
         if key is not None:
             return run_once(request, key, partial(self._start, wish))
-        with transaction.atomic():
-            return self._start(wish)
+        return self._start(wish)
 
     def _start(self, wish: dict[str, Any]) -> Response:
-        return _started(execute_workflow(workflow=self.get_object(), by=self.principal, **wish))
+        named = {"organization_id": self.principal.organization_id, "workflow_id": self.kwargs["pk"]}
+        return _started(execute_workflow(**named, by=self.principal, **wish))
 
     def _after_waiting(self, run_id: UUID, response: Response) -> Response:
         run = WorkflowRun.objects.for_organization(self.principal.organization_id).get(id=run_id)
