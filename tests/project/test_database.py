@@ -46,6 +46,22 @@ def _is_past(moment: float) -> bool:
     return time.monotonic() > moment
 
 
+@pytest.mark.django_db(transaction=True)
+def test_connection_that_was_used_last_is_used_next() -> None:
+    connection.ensure_connection()
+    connection.pool.wait(10)
+    connection.close()
+    first, second = connection.pool.getconn(), connection.pool.getconn()
+    servers = {first.info.backend_pid, second.info.backend_pid}
+    assert len(servers) == 2, "each has a server process of its own"
+    for last in (first, second):
+        connection.pool.putconn(last)
+    for _ in range(3):
+        with prepared_cursor() as cursor:
+            cursor.execute("SELECT pg_backend_pid()")
+            assert cursor.fetchone()[0] == second.info.backend_pid
+
+
 def test_pool_tries_every_second_however_long_the_database_is_away() -> None:
     attempt, pauses, now = AttemptWithBackoff(timeout=300), [], 0.0
     while now < 200:
