@@ -8,6 +8,7 @@ from datetime import timedelta
 import pytest
 from django.db import OperationalError, connection, transaction
 from django.utils import timezone
+from langgraph.checkpoint.base import empty_checkpoint
 
 from apps.executions.models import Execution
 from apps.users.principal import Principal
@@ -35,6 +36,7 @@ CHAIN = definition(
     [("first", "second")],
     outputs={"said": {"$ref": "nodes.second.output"}},
 )
+PAUSED = definition([{"id": "pause", "kind": "delay", "config": {"seconds": 3600}}])
 
 
 @pytest.fixture
@@ -271,9 +273,18 @@ def test_a_retry_takes_over_what_had_ended_well(make_version, start, work, by, m
     assert (from_start.status, upstream.request_count) == ("succeeded", asked + 3)
 
 
-def test_checkpoints_are_deleted_some_time_after_the_end(make_version, start, work, settings):
+def test_a_run_that_ends_at_once_leaves_no_checkpoint(make_version, start, work):
     run = work(start(make_version(CHAIN)))
-    assert run.has_checkpoints
+    assert (run.status, run.has_checkpoints) == ("succeeded", False)
+    assert count_checkpoints(run) == 0
+
+
+def test_checkpoints_are_deleted_some_time_after_the_end(make_version, start, work, settings):
+    run = work(start(make_version(PAUSED)))
+    assert (run.status, run.has_checkpoints) == ("waiting", True)
+    WorkflowStep.objects.update(started_at=timezone.now() - timedelta(hours=1))
+    queue.wake_due(timezone.now() + timedelta(hours=1))
+    assert work(run).status == RunStatus.SUCCEEDED
     assert count_checkpoints(run) > 0
     assert checkpoints.purge() == 0
     settings.WORKFLOW_CHECKPOINTS_KEPT_S = 0
@@ -298,19 +309,34 @@ def test_checkpoints_of_runs_that_did_not_succeed_are_deleted_too(make_version, 
     assert count_checkpoints(run) == 0
 
 
-def test_a_run_whose_checkpoint_was_cut_off_with_the_database_is_not_failed(make_version, start, work):
-    run = start(make_version(CHAIN))
+def test_a_checkpoint_that_was_cut_off_with_the_database_is_stored_again(make_version, start, work):
+    run = start(make_version(PAUSED))
     with ThreadPoolExecutor(1) as pool:
         with transaction.atomic(), connection.cursor() as cursor:
             cursor.execute("LOCK TABLE checkpoints IN ACCESS EXCLUSIVE MODE")
             working = pool.submit(_work_at_next)
             cursor.execute("SELECT pg_terminate_backend(%s)", [blocked_session()])
-        with pytest.raises(OperationalError):
-            working.result(10)
+        working.result(10)
     run.refresh_from_db()
-    assert run.status == RunStatus.RUNNING, "until its lease is over"
+    assert (run.status, run.has_checkpoints) == ("waiting", True)
+    assert count_checkpoints(run) == 1
+    checkpoints.close_pool()
+
+
+def test_a_run_whose_worker_died_between_its_checkpoint_and_its_wait_goes_on(make_version, start, work, settings):
+    run = start(make_version(PAUSED))
+    dead = queue.take()
+    saver = RunSaver(dead)
+    config = {"configurable": {"thread_id": str(run.id), "checkpoint_ns": ""}}
+    saver.put(config, empty_checkpoint(), {"step": 0}, {})
+    assert count_checkpoints(run) == 0, "not before the walk is over"
+    saver.store()
     expire(run)
-    assert work(run).status == RunStatus.SUCCEEDED
+    assert work(run).status == RunStatus.WAITING
+    ending.request_cancel(run=run)
+    settings.WORKFLOW_CHECKPOINTS_KEPT_S = 0
+    assert checkpoints.purge() == 1
+    assert count_checkpoints(run) == 0
 
 
 def _work_at_next():

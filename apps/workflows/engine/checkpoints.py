@@ -1,13 +1,14 @@
 """LangGraph's checkpoints of runs, in PostgreSQL: the states of a run's nodes between two walks.
 
-They are written when a walk ends. What happens in between is recorded node by node (see steps.py), and that is what a
-walk after a crash goes by; see docs/decisions.
+They are written when a walk ends that another one goes on from. What happens in between is recorded node by node (see
+steps.py), and that is what a walk after a crash goes by; see docs/decisions.
 """
 
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import timedelta
+from functools import partial
 from typing import Any
 
 import psycopg
@@ -21,26 +22,43 @@ from psycopg.rows import dict_row
 from psycopg_pool import ConnectionPool
 
 from apps.workflows.engine.steps import LeaseLost
-from apps.workflows.models import WorkflowRun
+from apps.workflows.models import RunStatus, WorkflowRun
 
 MOST_CONNECTIONS = 4
-_OURS = "SELECT 1 FROM workflows_workflowrun WHERE id = %s AND fence = %s AND status = 'running' FOR SHARE"
+_OURS = (
+    "UPDATE workflows_workflowrun SET has_checkpoints = true WHERE id = %s AND fence = %s AND status = %s RETURNING id"
+)
 _lock = threading.Lock()
 _pools: list[ConnectionPool[Any]] = []
 
 
 class RunSaver(PostgresSaver):
-    """One run's: LangGraph's saver holds a lock, which runs must not share. Only who has the run's lease writes."""
+    """One run's: LangGraph's saver holds a lock, which runs must not share. Only who has the run's lease writes.
+
+    What LangGraph puts is kept here until it is to be stored: of a run that has ended nobody reads it.
+    """
 
     def __init__(self, run: WorkflowRun) -> None:
         # Plain JSON only: nothing in a checkpoint can name a class to be made.
         serializer = JsonPlusSerializer(pickle_fallback=False, allowed_json_modules=None, allowed_msgpack_modules=None)
         super().__init__(_pool(), serde=serializer)
         self._run = run
+        self._kept: list[Callable[[], Any]] = []
 
     def get_tuple(self, config: Any) -> Any:
-        """A run that is walked for the first time has left none."""
-        return super().get_tuple(config) if self._run.fence > 1 else None
+        return super().get_tuple(config) if self._run.has_checkpoints else None
+
+    def put(self, config: Any, checkpoint: Any, metadata: Any, new_versions: Any) -> Any:
+        self._kept.append(partial(super().put, config, checkpoint, metadata, new_versions))
+        return config
+
+    def put_writes(self, *of_task: Any, **named: Any) -> None:
+        self._kept.append(partial(super().put_writes, *of_task, **named))
+
+    def store(self) -> None:
+        """What was kept, once the walk is over; a second time changes nothing. Raises LeaseLost, OperationalError."""
+        for write in self._kept:
+            write()
 
     @contextmanager
     def _cursor(self, *, pipeline: bool = False) -> Iterator[Any]:
@@ -52,7 +70,7 @@ class RunSaver(PostgresSaver):
             held.cursor(binary=True) as cursor,
         ):
             if pipeline:
-                cursor.execute(_OURS, [self._run.id, self._run.fence])
+                cursor.execute(_OURS, [self._run.id, self._run.fence, RunStatus.RUNNING])
                 if cursor.fetchone() is None:
                     raise LeaseLost
             yield cursor

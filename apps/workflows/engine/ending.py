@@ -14,11 +14,10 @@ from everquant.api.errors import Conflict
 from everquant.db import prepared_cursor
 
 MESSAGE_LENGTH = 500
-# Every walk leaves a checkpoint, however the run ends.
 _END = f"""
 WITH ended AS (
     UPDATE workflows_workflowrun run SET status = %(status)s, finished_at = %(now)s, lease_expires_at = NULL,
-        wake_at = NULL, has_checkpoints = fence > 0, last_event = last_event + 1,
+        wake_at = NULL, last_event = last_event + 1,
         active_ms = active_ms + %(active_ms)s, outputs = %(outputs)s::json, error_code = %(error_code)s,
         error_message = %(error_message)s, error_path = %(error_path)s,
         cancel_requested_at = coalesce(%(cancelled_at)s::timestamptz, cancel_requested_at)

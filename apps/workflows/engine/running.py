@@ -104,39 +104,42 @@ def _walk(walk: Walk, definition: Definition) -> None:
     control = RunControl()
     walk.on_halt = control.request_drain
     release_connection()
+    saver = RunSaver(run)
     try:
-        states = walk_graph(frame, RunSaver(run), control)
+        states = walk_graph(frame, saver, control)
     except GraphDrained:
         states = {}
-    patiently(lambda: _conclude(walk, frame, definition, states), run_id=str(run.id))
+    patiently(lambda: _conclude(walk, frame, saver, states), run_id=str(run.id))
 
 
-def _conclude(walk: Walk, frame: Frame, definition: Definition, states: Mapping[str, State]) -> None:
+def _conclude(walk: Walk, frame: Frame, saver: RunSaver, states: Mapping[str, State]) -> None:
     run, active_ms = walk.run, walk.active_ms
     if walk.halt_reason is Halt.LOST:
         raise LeaseLost
     if walk.halt_reason is Halt.CANCELLED:
         ending.finish(run, RunStatus.CANCELLED, active_ms=active_ms)
     elif walk.halt_reason is Halt.TIMED_OUT:
-        message = f"The run was not through in {definition.settings.timeout_s:g} s of work (timeout_s)."
+        message = f"The run was not through in {walk.settings.timeout_s:g} s of work (timeout_s)."
         late = RunStatus.TIMED_OUT
         ending.fail(run, code=TIMED_OUT, message=message, active_ms=active_ms, status=late)
     elif frame.failure is not None:
         _fail(walk, frame.failure)
     elif walk.halt_reason is Halt.DRAINING:
+        saver.store()
         queue.hand_back(run, active_ms=active_ms)
     else:
-        _finish_or_wait(walk, frame, definition, states)
+        _finish_or_wait(walk, frame, saver, states)
 
 
-def _finish_or_wait(walk: Walk, frame: Frame, definition: Definition, states: Mapping[str, State]) -> None:
+def _finish_or_wait(walk: Walk, frame: Frame, saver: RunSaver, states: Mapping[str, State]) -> None:
     waiting = [state for state in states.values() if state["status"] == WAITING]
     if waiting:
+        saver.store()
         queue.let_wait(walk.run, wake_at=earliest(waiting), active_ms=walk.active_ms)
         return
     outputs: dict[str, Any] = {}
     room = Room()
-    for name, value in definition.outputs.items():
+    for name, value in walk.definition.outputs.items():
         try:
             outputs[name] = resolve(value, frame.scope_of(value, states))
             room.take(outputs[name])
