@@ -2,6 +2,7 @@
 
 import pytest
 from django.db import IntegrityError, transaction
+from django.db.models.fields import PositiveIntegerRelDbTypeMixin
 from django.utils import timezone
 
 from apps.executions.models import TERMINAL, TRANSITIONS, Execution, ExecutionAttempt, ExecutionPayload, Status
@@ -22,6 +23,10 @@ def stored(organization, status, **values) -> Execution:
     return Execution.objects.create(
         id=uuid7(), organization_id=organization.id, status=status, created_at=now, **{**defaults, **values}
     )
+
+
+def numbers(model) -> list[str]:
+    return [field.name for field in model._meta.fields if isinstance(field, PositiveIntegerRelDbTypeMixin)]
 
 
 MOVES = {
@@ -91,8 +96,24 @@ def test_what_is_to_be_cancelled_is_not_handed_back(organization):
         (Status.RUNNING, {"lease_expires_at": None}, "running_has_lease"),
         (Status.SUCCEEDED, {"cost_usd": 1}, "cost_has_price"),
         (Status.SUCCEEDED, {"cost_usd": -1, "price": {}}, "cost_has_price"),
+        *((Status.QUEUED, {name: -1}, "not_negative") for name in numbers(Execution)),
     ],
 )
 def test_the_database_refuses(organization, status, values, constraint):
     with pytest.raises(IntegrityError, match=f"executions_execution_{constraint}"), transaction.atomic():
         stored(organization, status, **values)
+
+
+@pytest.mark.parametrize("name", numbers(ExecutionAttempt))
+def test_the_database_refuses_negative_numbers_of_a_try(organization, name):
+    execution = stored(organization, Status.RUNNING)
+    values = {"number": 1, "latency_ms": 1, name: -1}
+    with pytest.raises(IntegrityError, match="executions_executionattempt_not_negative"), transaction.atomic():
+        ExecutionAttempt.objects.create(
+            execution_id=execution.id, model_id=uuid7(), provider_id=uuid7(), started_at=timezone.now(), **values
+        )
+
+
+@pytest.mark.parametrize("status", Status)
+def test_the_database_takes_numbers_that_are_not_known(organization, status):
+    assert stored(organization, status, input_tokens=None, output_tokens=0).status == status

@@ -45,6 +45,17 @@ TRANSITIONS: dict[str, tuple[Status, ...]] = {
     Status.RUNNING: (*TERMINAL, Status.QUEUED),
 }
 _IS_TERMINAL = Q(status__in=[status.value for status in TERMINAL])
+_NUMBERS = (
+    "version_number", "batch_row", "ab_phase", "input_tokens", "cached_input_tokens", "cache_write_tokens",
+    "cache_write_1h_tokens", "output_tokens", "reasoning_tokens", "queue_ms", "latency_ms", "first_token_ms",
+    "attempt_count",
+)  # fmt: skip
+_NUMBERS_OF_ATTEMPT = ("number", "status", "latency_ms", "first_token_ms", "input_tokens", "output_tokens")
+
+
+def _not_negative(names: tuple[str, ...]) -> Q:
+    """One check for all numbers: those that the columns bring with them would be parsed for every statement."""
+    return Q(**{f"{name}__gte": 0 for name in names})
 
 
 class ExecutionQuerySet(TenantQuerySet):
@@ -145,6 +156,7 @@ class Execution(models.Model):
                 condition=Q(cost_usd__isnull=True) | Q(cost_usd__gte=0, price__isnull=False),
                 name="executions_execution_cost_has_price",
             ),
+            models.CheckConstraint(condition=_not_negative(_NUMBERS), name="executions_execution_not_negative"),
         ]
         indexes = [
             models.Index(fields=["organization_id", "-id"], name="executions_by_organization"),
@@ -291,6 +303,11 @@ class ExecutionAttempt(models.Model):
 
     class Meta:
         ordering = ["execution_id", "number"]
+        constraints = [
+            models.CheckConstraint(
+                condition=_not_negative(_NUMBERS_OF_ATTEMPT), name="executions_executionattempt_not_negative"
+            ),
+        ]
 
     def __str__(self) -> str:
         return f"{self.execution_id} try {self.number}"
