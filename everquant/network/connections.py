@@ -94,7 +94,8 @@ class Pool:
         self._context = context if scheme == "https" else None
         self._free: list[_DeadlineSocket] = []
         weakref.finalize(self, _close, self._free)
-        self.authority = host if port in {None, DEFAULT_PORTS[scheme]} else f"{host}:{port}"
+        name = host.rstrip(".")
+        self.authority = name if port in {None, DEFAULT_PORTS[scheme]} else f"{name}:{port}"
 
     def take(self, deadline: Deadline) -> _DeadlineSocket:
         """Raises BlockedAddressError, OSError."""
