@@ -1,5 +1,5 @@
 # One image for web, worker and commands: docker run … python manage.py web | worker | migrate
-FROM python:3.11-slim-bookworm AS build
+FROM python:3.13-slim-bookworm AS build
 ENV UV_COMPILE_BYTECODE=1 UV_LINK_MODE=copy UV_PYTHON_DOWNLOADS=never
 RUN pip install --no-cache-dir --disable-pip-version-check uv
 WORKDIR /app
@@ -15,7 +15,7 @@ RUN secret() { .venv/bin/python -c 'import secrets; print(secrets.token_urlsafe(
     ENCRYPTION_KEYS=$(.venv/bin/python -c 'from cryptography.fernet import Fernet; print(Fernet.generate_key().decode())') \
     .venv/bin/python manage.py collectstatic --noinput
 
-FROM python:3.11-slim-bookworm
+FROM python:3.13-slim-bookworm
 RUN useradd --uid 10001 --no-create-home --shell /usr/sbin/nologin everquant
 WORKDIR /app
 COPY --from=build /app /app

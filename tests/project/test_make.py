@@ -4,6 +4,7 @@ import os
 import shutil
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -75,3 +76,9 @@ def test_what_says_that_an_interpreter_is_optimized(tmp_path, arguments, optimiz
     question = next(line for line in lines if line.startswith("IS_OPTIMIZED")).partition(":= ")[2]
     built = f"import sysconfig; sysconfig.get_config_vars()['CONFIG_ARGS'] = {arguments!r}; {question}"
     assert (subprocess.run([sys.executable, "-c", built], check=False, timeout=30).returncode == 0) is optimized
+
+
+def test_every_interpreter_gets_the_same_pages_of_the_admin():
+    """Of a package that has left our oldest Python behind, uv locks two versions."""
+    packages = tomllib.loads((ROOT / "uv.lock").read_text())["package"]
+    assert len([package for package in packages if package["name"] == "django-unfold"]) == 1
