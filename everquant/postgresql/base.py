@@ -7,12 +7,15 @@ from typing import Any
 
 import psycopg
 from django.db.backends.postgresql import base
+from psycopg import _queries
 from psycopg_pool import ConnectionPool
 from psycopg_pool.base import AttemptWithBackoff
 
 BELIEVED_S = 0.25
 # A database that is back is noticed within a second, however long it was away: the pool would double its pauses.
 AttemptWithBackoff.DELAY_BACKOFF = 1.0
+# psycopg parses the text of a statement anew when it has over 50, for 0.1 ms; a call with its node and key has over 60.
+_queries.MAX_CACHED_STATEMENT_PARAMS = 100
 _arranging = threading.Lock()
 
 

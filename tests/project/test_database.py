@@ -7,6 +7,7 @@ from uuid import UUID
 import psycopg
 import pytest
 from django.db import DataError, close_old_connections, connection
+from psycopg import _queries
 from psycopg_pool.base import AttemptWithBackoff
 
 from everquant.db import prepared_cursor
@@ -96,6 +97,18 @@ def test_prepared_statement_takes_a_connection_only_for_itself() -> None:
     assert connection.connection is None
     connection.pool.wait(10)
     assert connection.pool.get_stats()["pool_available"] == connection.pool.get_stats()["pool_size"]
+
+
+@pytest.mark.django_db
+def test_statement_of_many_parameters_is_parsed_once() -> None:
+    text = f"SELECT {' + '.join(['%s'] * 80)}"
+    for hits in (0, 1):
+        before = _queries._query2pg.cache_info()
+        with prepared_cursor() as cursor:
+            cursor.execute(text, [1] * 80)
+            assert cursor.fetchone() == (80,)
+        after = _queries._query2pg.cache_info()
+        assert (after.hits - before.hits, after.misses - before.misses) == (hits, 1 - hits)
 
 
 @pytest.mark.django_db
