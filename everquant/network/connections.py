@@ -104,14 +104,10 @@ class Pool:
         return connection
 
     def _kept(self) -> _DeadlineSocket | None:
-        while self._free:
-            try:
-                connection = self._free.pop()
-            except IndexError:  # another thread was quicker
-                return None
-            if not _has_news(connection):
-                return connection
-            connection.close()
+        with suppress(IndexError):  # none is left, or another thread was quicker
+            while _has_news(connection := self._free.pop()):
+                connection.close()
+            return connection
         return None
 
     def _opened(self, deadline: Deadline) -> _DeadlineSocket:
@@ -147,8 +143,9 @@ class Pool:
 
 
 def _close(connections: list[_DeadlineSocket]) -> None:
-    while connections:
-        connections.pop().close()
+    with suppress(IndexError):
+        while True:
+            connections.pop().close()
 
 
 def _has_news(connection: socket) -> bool:
