@@ -5,16 +5,14 @@ from typing import Any
 from uuid import UUID
 
 import orjson
-from django.db import DEFAULT_DB_ALIAS
-
 from apps.prompts.models import PRODUCTION
 from apps.prompts.rendering.schema import defaults, value_problems
 from apps.workflows.models import Workflow, WorkflowVersion
 from everquant.api.errors import BadRequest, Conflict, NotFound
 from everquant.db import prepared_cursor
 from everquant.memory import RecentMemory
+from everquant.rows import stored_row
 
-# In the order of the model's fields.
 _READ = ("id", "organization_id", "current_version_id", "is_active")
 _RUNNABLE = (
     f"SELECT {', '.join(_READ)}, (SELECT jsonb_object_agg(label.name, version.version_number)::text "  # noqa: S608 (names above)
@@ -42,7 +40,7 @@ def runnable_workflow(organization_id: UUID, workflow_id: UUID) -> Workflow:
     if row is None:
         raise NotFound("No such object.")
     *values, labels = row
-    workflow: Workflow = Workflow.from_db(DEFAULT_DB_ALIAS, _READ, values)
+    workflow = stored_row(Workflow, **dict(zip(_READ, values, strict=True)))
     workflow.label_numbers = orjson.loads(labels or "{}")
     if workflow.current_version_id is not None:
         workflow.current_version = version_by_id(workflow.current_version_id)
