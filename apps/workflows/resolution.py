@@ -5,6 +5,7 @@ from typing import Any
 from uuid import UUID
 
 import orjson
+
 from apps.prompts.models import PRODUCTION
 from apps.prompts.rendering.schema import defaults, value_problems
 from apps.workflows.models import Workflow, WorkflowVersion
