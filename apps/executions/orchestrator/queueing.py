@@ -41,6 +41,8 @@ _CONVERTERS: list[tuple[int, Any]] = [
     (place, field.from_db_value) for place, field in enumerate(_FIELDS) if hasattr(field, "from_db_value")
 ]
 _PAYLOAD = ("variables", "messages", "parameters", "tools", "response_schema", "cache_ttl_s")
+# A key is compared with a value and not joined: where a table was new when this was planned, a join of bounded keys
+# reads all between the bounds, until PostgreSQL has looked at the table again.
 _TAKE = f"""
 WITH next AS (
     SELECT id FROM executions_execution
@@ -51,12 +53,12 @@ taken AS (
     UPDATE executions_execution e
     SET status = 'running', started_at = %(now)s, lease_expires_at = %(lease)s,
         queue_ms = least(extract(epoch FROM %(now)s - e.created_at) * 1000, 2147483647)::integer
-    FROM next WHERE e.id = next.id AND e.id >= %(low)s AND e.id < %(high)s
+    WHERE e.id = (SELECT id FROM next) AND e.id >= %(low)s AND e.id < %(high)s
     RETURNING {", ".join(f"e.{name}" for name in _COLUMNS)}
 )
 SELECT taken.*, {", ".join(f"p.{name}" for name in _PAYLOAD)}
-FROM taken JOIN executions_executionpayload p
-ON p.execution_id = taken.id AND p.execution_id >= %(low)s AND p.execution_id < %(high)s
+FROM taken, executions_executionpayload p
+WHERE p.execution_id = (SELECT id FROM next) AND p.execution_id >= %(low)s AND p.execution_id < %(high)s
 """  # noqa: S608 (names of our own columns)
 _FREE = """
 SELECT count(*) FILTER (WHERE status = 'todo') + greatest(0, count(*) FILTER (WHERE status = 'doing') - (
