@@ -52,7 +52,7 @@ WITH next AS (
 taken AS (
     UPDATE executions_execution e
     SET status = 'running', started_at = %(now)s, lease_expires_at = %(lease)s,
-        queue_ms = least(extract(epoch FROM %(now)s - e.created_at) * 1000, 2147483647)::integer
+        queue_ms = greatest(0, least(extract(epoch FROM %(now)s - e.created_at) * 1000, 2147483647))::integer
     WHERE e.id = (SELECT id FROM next) AND e.id >= %(low)s AND e.id < %(high)s
     RETURNING {", ".join(f"e.{name}" for name in _COLUMNS)}
 )
