@@ -2,6 +2,7 @@
 
 from datetime import timedelta
 
+import psycopg
 import pytest
 from django.utils import timezone
 
@@ -11,6 +12,7 @@ from apps.executions.orchestrator import background, queueing
 from apps.executions.sweeping import call_missing_runners, fail_expired
 from everquant.db import uuid7
 from everquant.workers import capacity, set_capacity
+from tests.databases import database_url
 from tests.executions.conftest import EXECUTIONS, PROMPTS, stand_in
 from tests.upstream import Behaviour
 
@@ -179,6 +181,36 @@ class TestTurns:
         turns = queueing.Turns()
         taken = [turns.take().id for _ in rows]
         assert taken == [rows[3].id, rows[0].id, rows[2].id, rows[1].id]
+
+    def test_what_is_announced_while_a_take_finds_nothing_is_not_forgotten(self, organization, monkeypatch):
+        """Its snapshot may be older than what is announced; who announced it must find it."""
+        turns, take = queueing.Turns(), queueing._take
+        turns.announce(organization.id)
+        monkeypatch.setattr(queueing, "waiting_organizations", list)
+
+        def before_it_is_stored(organization_id):
+            monkeypatch.setattr(queueing, "_take", take)
+            found = take(organization_id)
+            self.queue(organization, 0)
+            turns.announce(organization_id)
+            return found
+
+        monkeypatch.setattr(queueing, "_take", before_it_is_stored)
+        assert turns.take() is not None
+
+    def test_what_another_let_go_of_is_taken(self, organization, monkeypatch):
+        execution, take = self.queue(organization, 0), queueing._take
+        turns = queueing.Turns()
+
+        def while_another_has_it(organization_id):
+            monkeypatch.setattr(queueing, "_take", take)
+            with psycopg.connect(database_url()) as other:
+                other.execute("SELECT FROM executions_execution WHERE id = %s FOR UPDATE", [execution.id])
+                return take(organization_id)
+
+        monkeypatch.setattr(queueing, "_take", while_another_has_it)
+        assert turns.take().id == execution.id
+        assert turns.take() is None
 
     def queue(self, organization, row, batch_id=None):
         key = uuid7()

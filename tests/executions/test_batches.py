@@ -1,6 +1,7 @@
 """Batches: all rows or none, from JSON or a file; progress, cost, cancel, and the failed ones again."""
 
 import threading
+from concurrent.futures import ThreadPoolExecutor
 from decimal import Decimal
 
 import orjson
@@ -205,11 +206,9 @@ def test_cancelling_ends_what_is_queued_and_what_runs(
 
 def test_counts_are_right_when_many_end_at_once(post, read, prompt, organization, room_for_runners):
     batch = post(prompt, rows=rows(*map(str, range(60))))
-    runners = [threading.Thread(target=background.run_queued, args=(organization.id,)) for _ in range(6)]
-    for runner in runners:
-        runner.start()
-    for runner in runners:
-        runner.join(30)
+    with ThreadPoolExecutor(6) as pool:
+        runners = [pool.submit(background.run_queued, organization.id) for _ in range(6)]
+        assert sum(runner.result(30) for runner in runners) == 60
     done = read(batch)
     assert done["counts"] == {"queued": 0, "running": 0, "succeeded": 60, "failed": 0, "cancelled": 0}
     assert done["finished_at"] is not None

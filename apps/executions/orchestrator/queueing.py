@@ -144,30 +144,48 @@ class Turns:
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._running: Counter[UUID] = Counter()
-        self._waiting: dict[UUID, None] = {}
+        # With when it was last said that the organization has something queued: a number that grows.
+        self._waiting: dict[UUID, int] = {}
+        self._said = 0
         self._look_at = 0.0
 
-    def announce(self, organization_id: UUID) -> None:
-        """That it may have queued executions."""
+    def announce(self, *organization_ids: UUID) -> None:
+        """That they may have queued executions."""
         with self._lock:
-            self._waiting.setdefault(organization_id)
+            self._said += 1
+            self._waiting |= dict.fromkeys(organization_ids, self._said)
 
     def take(self) -> Execution | None:
-        """The execution whose turn it is, or None when nothing is queued. `leave` when it has ended."""
-        self._look()
-        while (organization_id := self._enter_next()) is not None:
+        """The execution whose turn it is, or None when nothing is queued. `leave` when it has ended.
+
+        Takes pass over what others have locked, and those may let go of it: only who sees nothing queued is told None.
+        """
+        if self._may_look():
+            self._look()
+        execution = self._take_next()
+        if execution is None and self._look():
+            execution = self._take_next()
+        return execution
+
+    def _take_next(self) -> Execution | None:
+        while (turn := self._enter_next()) is not None:
+            organization_id, said = turn
             execution = None
             try:
-                # In the midst of others' takes one came back empty once, and all runners of the process ended with it.
-                execution = _take(organization_id) or _take(organization_id)
+                execution = _take(organization_id)
             finally:
                 if execution is None:
                     self.leave(organization_id)
             if execution is not None:
                 return execution
-            with self._lock:
-                self._waiting.pop(organization_id, None)
+            self._forget(organization_id, said)
         return None
+
+    def _forget(self, organization_id: UUID, said: int) -> None:
+        """Nothing was there; what was announced meanwhile may have been stored too late to be found."""
+        with self._lock:
+            if self._waiting.get(organization_id) == said:
+                del self._waiting[organization_id]
 
     def leave(self, organization_id: UUID) -> None:
         with self._lock:
@@ -175,24 +193,27 @@ class Turns:
             if not self._running[organization_id]:
                 del self._running[organization_id]
 
-    def _look(self) -> None:
+    def _may_look(self) -> bool:
         with self._lock:
-            if time.monotonic() < self._look_at:
-                return
-            self._look_at = time.monotonic() + LOOK_AGAIN_S
-        found = waiting_organizations()
-        with self._lock:
-            for organization_id in found:
-                self._waiting.setdefault(organization_id)
+            now = time.monotonic()
+            is_time = now >= self._look_at
+            if is_time:
+                self._look_at = now + LOOK_AGAIN_S
+            return is_time
 
-    def _enter_next(self) -> UUID | None:
+    def _look(self) -> bool:
+        found = waiting_organizations()
+        self.announce(*found)
+        return bool(found)
+
+    def _enter_next(self) -> tuple[UUID, int] | None:
         with self._lock:
             organization_id = min(self._waiting, key=lambda key: self._running[key], default=None)
             if organization_id is None or self._running[organization_id] >= most_of_one():
                 return None
-            self._waiting[organization_id] = self._waiting.pop(organization_id)
+            said = self._waiting[organization_id] = self._waiting.pop(organization_id)
             self._running[organization_id] += 1
-            return organization_id
+            return organization_id, said
 
 
 TURNS = Turns()
