@@ -10,7 +10,14 @@ ID = "01a2097b-19a6-7685-9088-d6a10d2aae24"
 @pytest.fixture
 def resolved():
     application = Application()
-    return lambda path: application.resolve_request(RequestFactory().get(path))
+
+    def resolve_request(path):
+        request = RequestFactory().get(path)
+        match = application.resolve_request(request)
+        assert request.resolver_match is match
+        return match
+
+    return resolve_request
 
 
 @pytest.mark.parametrize("path", [f"/api/v1/prompts/{ID}", "/api/v1/prompts", "/healthz", "/admin/login/"])

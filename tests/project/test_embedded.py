@@ -10,15 +10,16 @@ import tempfile
 import uuid
 from collections.abc import Iterator
 from contextlib import suppress
+from itertools import pairwise
 from pathlib import Path
-from typing import LiteralString
+from typing import Any, LiteralString, cast
 
 import psycopg
 import pytest
 import redis
 from psycopg import sql
 
-from everquant.embedded import EmbeddedError, EmbeddedServices, default_data_dir
+from everquant.embedded import EmbeddedError, EmbeddedServices, default_data_dir, guardian
 from everquant.embedded.binaries import locate_binaries
 from everquant.embedded.places import run_as, server_account
 from tests.project.processes import WAIT_S, commands, is_alive, wait_until
@@ -269,6 +270,46 @@ def test_killed_postgres_comes_back_when_its_last_backend_has_ended(machine: Mac
         os.kill(backend, signal.SIGCONT)
     wait_until(lambda: machine.is_served_by_other_than(killed), "postgres is back")
     assert "committed" in machine.stored()
+
+
+def test_a_server_that_dies_again_and_again_is_started_after_longer_and_longer_pauses(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    now, starts = 0.0, list[float]()
+
+    class Clock:
+        @staticmethod
+        def monotonic() -> float:
+            return now
+
+        @staticmethod
+        def sleep(seconds: float) -> None:
+            nonlocal now
+            now += seconds
+
+    class Dead:
+        @staticmethod
+        def poll() -> int:
+            return 1
+
+    class InUseForTwoMinutes:
+        @staticmethod
+        def try_acquire(*, exclusive: bool) -> bool:
+            return exclusive and now > 120
+
+    def launch(_server: object) -> type[Dead]:
+        starts.append(now)
+        return Dead
+
+    monkeypatch.setattr(guardian, "time", Clock)
+    monkeypatch.setattr(guardian, "launch", launch)
+    monkeypatch.setattr(signal, "signal", lambda *_: None)
+    guardian.watch(cast("Any", None), cast("Any", Dead), cast("Any", InUseForTwoMinutes))
+    pauses = [later - earlier for earlier, later in pairwise(starts)]
+    assert starts[0] < 0.2
+    assert pauses[:6] == sorted(pauses[:6])
+    assert pauses[-1] == pytest.approx(guardian.LONGEST_PAUSE_S, abs=0.2)
+    assert max(pauses) < guardian.LONGEST_PAUSE_S + 0.2
 
 
 def test_killed_guardians_take_their_servers_along_and_can_be_started_again(machine: Machine) -> None:

@@ -77,6 +77,21 @@ def test_the_answer_to_what_was_interrupted_is_no_other_commands_answer(redis):
     assert ask(redis, "ECHO", "mine") == b"mine"
 
 
+def test_what_is_interrupted_before_it_is_read_is_no_other_commands_answer(redis, monkeypatch):
+    class Interrupted(BaseException):
+        pass
+
+    def interrupt(*_):
+        raise Interrupted
+
+    assert ask(redis, "PING")
+    with monkeypatch.context() as patch:
+        patch.setattr(redis.connection_pool.connection_class, "read_response", interrupt)
+        with pytest.raises(Interrupted):
+            ask(redis, "ECHO", "another's")
+    assert ask(redis, "ECHO", "mine") == b"mine"
+
+
 def test_threads_get_their_own_answers(redis):
     def talk(name):
         return all(ask(redis, "ECHO", f"{name}-{n}") == f"{name}-{n}".encode() for n in range(100))

@@ -91,6 +91,14 @@ def test_what_cannot_run_is_refused_by_field(execute, hello, body, field, status
 
 
 @pytest.mark.django_db
+def test_a_deleted_workflow_does_not_run_until_it_is_back(execute, hello, admin):
+    assert admin.client.delete(path_of(hello)).status_code == 204
+    execute(hello, status=404)
+    assert not WorkflowRun.objects.exists()
+    assert admin.client.post(f"{path_of(hello)}/restore").status_code == 200
+    execute(hello)
+
+
 def test_which_version_runs(execute, editor, work):
     body = {"slug": "flow", "name": "Flow", "definition": HELLO}
     path = f"{WORKFLOWS}/{editor.client.post(WORKFLOWS, body).json()['data']['id']}"

@@ -13,6 +13,7 @@ from procrastinate.contrib.django.models import ProcrastinateJob
 from apps.workflows.engine import ending, queue
 from apps.workflows.engine.running import run_ready, work_at
 from apps.workflows.models import RunStatus, WorkflowRun
+from tests.project.processes import wait_until
 from tests.workflows.conftest import blocked_session, definition, template
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -107,6 +108,24 @@ def test_who_wants_a_run_at_the_same_time_gets_one_of_its_own_below_the_limit(ma
     most = min(limit, 5)
     assert sorted(filter(None, taken)) == sorted(run.id for run in runs[:most])
     assert set(WorkflowRun.objects.values_list("status", "fence")) == {("running", 1), *[("queued", 0)] * (most < 5)}
+
+
+def test_who_waits_for_the_one_that_takes_has_no_connection(make_version, start):
+    run, takers, held = start(make_version(HELLO)), queue._Takers(), []
+
+    def take():
+        connection.ensure_connection()
+        taken = takers.take()
+        held.append(connection.connection)
+        connection.close()
+        return taken
+
+    with ThreadPoolExecutor(1) as thread:
+        with takers._taking:
+            waiting = thread.submit(take)
+            wait_until(lambda: takers._next.members == 1, "it wants a run")
+        assert waiting.result(30).id == run.id
+    assert held == [None]
 
 
 def test_what_one_takes_for_all_is_somebodys_when_takers_are_cut_off(make_version, start):
