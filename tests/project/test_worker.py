@@ -1,12 +1,13 @@
 """`manage.py worker` as a process: jobs at once, transactions, draining, a database that goes away."""
 
+import asyncio
 import os
 import signal
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 from urllib.parse import quote
 
 import pytest
@@ -15,6 +16,7 @@ from django.db import connection
 from django.db.models import QuerySet
 from procrastinate.contrib.django.models import ProcrastinateJob, ProcrastinateWorker
 
+from everquant.management.commands.worker import Worker
 from tests.databases import database_url
 from tests.project.processes import wait_until
 
@@ -140,6 +142,21 @@ def test_worker_of_named_queues_leaves_the_others_and_told_to_stop_finishes_its_
     assert worker.wait(30) == 0
     assert set(jobs().values_list("id", "status")) == {(left, "todo"), (late, "todo")}
     assert not ProcrastinateWorker.objects.exists()
+
+
+def test_a_notification_that_was_forgotten_delays_a_job_by_a_second_at_most() -> None:
+    """Procrastinate clears its event after it has asked for jobs, and would ask again after 5 s."""
+    asked: dict[str, Any] = {}
+
+    class App:
+        async def run_worker_async(self, **options: Any) -> None:
+            asked.update(options)
+
+    async def run() -> None:
+        await Worker(concurrency=1, queues=[])._run_jobs(cast("Any", App()))
+
+    asyncio.run(run())
+    assert asked["fetch_job_polling_interval"] <= 1
 
 
 def test_worker_without_a_database_says_so(tmp_path: Path) -> None:

@@ -28,6 +28,9 @@ SPARE_THREADS = 4
 # After the drain, what a job may take to notice that it is to abort before the process ends regardless.
 ABORT_GRACE_S = 5.0
 RECONNECT_MAX_S = 15.0
+# Procrastinate forgets a notification that comes while it asks for jobs, as those do that a job enqueues at once: such
+# a job is found by asking again, which would be 5 s later.
+ASK_AGAIN_S = 1.0
 
 
 class WorkerConnector(PsycopgConnector):
@@ -99,6 +102,7 @@ class Worker:
                 concurrency=self._concurrency,
                 shutdown_graceful_timeout=settings.WORKER_DRAIN_S,
                 install_signal_handlers=False,
+                fetch_job_polling_interval=ASK_AGAIN_S,
                 delete_jobs="successful",
                 **options,
             )
