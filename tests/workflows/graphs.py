@@ -92,7 +92,7 @@ class _Maker:
         self._limit_choices(nodes, edges)
         taken = list(ways(nodes, edges))
         for node in nodes:
-            if not any(node["id"] in way for way in taken):
+            if node["kind"] == "join" and not any(node["id"] in way for way in taken):
                 node["config"]["mode"] = "any"
         taken = list(ways(nodes, edges))
         for node in nodes:
